@@ -1,0 +1,1 @@
+"""What Bakeoff decides and remembers: files, matrix, order, truth, evidence."""

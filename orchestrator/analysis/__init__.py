@@ -1,0 +1,1 @@
+"""Rows in, numbers out: pure functions."""

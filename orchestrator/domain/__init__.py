@@ -1,0 +1,1 @@
+"""Pure values and decisions: no IO, no clock, no randomness that is not an argument."""

@@ -1,0 +1,94 @@
+"""The fleet file as values: accounts, pools, models, prices. Reading it from TOML is `orchestrator.files`' part."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from orchestrator.domain.experiment import Model, Name
+from orchestrator.domain.usage import Prices
+
+Protocol = Literal["chat", "messages", "responses"]
+
+
+def _check_key(value: str) -> str:
+    if not value.startswith(("env:", "file:")):
+        raise ValueError("a secret by name: 'env:VARIABLE' or 'file:PATH', never the key itself")
+    return value
+
+
+def _check_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("a URL beginning with http:// or https://")
+    return value.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_check_url)]
+SecretName = Annotated[str, AfterValidator(_check_key)]
+
+
+class ModelPrices(Model):
+    """US dollars per million tokens, and the date from which they hold. Absent = unknown, never 0."""
+
+    dated: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    input: float | None = Field(None, ge=0)
+    output: float | None = Field(None, ge=0)
+    cache_read: float | None = Field(None, ge=0)
+    cache_write: float | None = Field(None, ge=0)
+
+    def to_prices(self) -> Prices:
+        """As the value that `usage.cost_usd_micros` takes."""
+        return Prices(**self.model_dump())
+
+
+class Account(Model):
+    """A cloud subscription or key. Its concurrency is how many sessions may be live on it, over all machines."""
+
+    base_url: Url
+    protocol: Protocol = "chat"
+    key: SecretName | None = Field(None, description="Secret by name: env:VARIABLE or file:PATH.")
+    concurrency: int = Field(1, ge=1)
+
+
+class Pool(Model):
+    """Local model servers of one kind, and how many requests they serve at a time."""
+
+    base_url: Url
+    protocol: Protocol = "chat"
+    key: SecretName | None = None
+    slots: int = Field(1, ge=1)
+
+
+class FleetModel(Model):
+    """A model by the short name that profiles use."""
+
+    name: str = Field(min_length=1, description="The name that the server knows.")
+    account: Name | None = Field(None, description="The account that serves it; or `pool`.")
+    pool: Name | None = None
+    context_window: int = Field(gt=0, description="Tokens.")
+    max_output: int = Field(8192, gt=0, description="Tokens of one answer.")
+    prices: ModelPrices | None = None
+    served_names: tuple[str, ...] = Field((), description="Other names under which the server may answer.")
+
+
+class Fleet(Model):
+    """One fleet file."""
+
+    accounts: Mapping[Name, Account] = Field(default_factory=dict)
+    pools: Mapping[Name, Pool] = Field(default_factory=dict)
+    models: Mapping[Name, FleetModel] = Field(min_length=1)
+
+    def server_of(self, model: str) -> Account | Pool:
+        """The account or pool that serves a model (validated files always have one)."""
+        entry = self.models[model]
+        return self.accounts[entry.account] if entry.account else self.pools[entry.pool or ""]
+
+    def resource_of(self, model: str) -> str:
+        """`account:<name>` or `pool:<name>`: what a stage with this model must hold a slot of."""
+        entry = self.models[model]
+        return f"account:{entry.account}" if entry.account else f"pool:{entry.pool}"
+
+    def capacities(self) -> dict[str, int]:
+        """Slots of every resource."""
+        accounts = {f"account:{name}": account.concurrency for name, account in self.accounts.items()}
+        return accounts | {f"pool:{name}": pool.slots for name, pool in self.pools.items()}

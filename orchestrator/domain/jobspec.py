@@ -1,0 +1,64 @@
+"""What a worker needs to know to run one job: a self-contained value, stored with the job as JSON.
+
+It names secrets, and never contains one.
+"""
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from orchestrator.domain.experiment import Check, CommandAgent, Model
+from orchestrator.domain.fleet import ModelPrices, Protocol
+from orchestrator.domain.limits import Limits
+
+
+class ModelSpec(Model):
+    """A model, and where and under which secret it is served."""
+
+    alias: str
+    name: str
+    served_names: tuple[str, ...] = ()
+    resource: str
+    base_url: str
+    protocol: Protocol
+    key: str | None
+    context_window: int
+    max_output: int
+    prices: ModelPrices | None = None
+
+
+class TargetSpec(Model):
+    """A target, pinned. `task_text` is the task as it stood at the base."""
+
+    label: str
+    source: str
+    base: str
+    sha: str
+    task_text: str
+    setup: str | None = None
+    checks: Mapping[str, Check] = Field(default_factory=dict)
+
+
+class JobSpec(Model):
+    """One cell of the matrix, repeat apart."""
+
+    experiment: str
+    target: TargetSpec
+    profile: str
+    agent: str
+    agent_version: str | None
+    command: CommandAgent | None = None
+    env: Mapping[str, str] = Field(default_factory=dict)
+    models: Mapping[str, ModelSpec] = Field(description="By role: reasoning, build.")
+    loop: str
+    max_builds: int
+    limits: Limits
+    params: Mapping[str, float | int | str] = Field(default_factory=dict, description="Swept values of this cell.")
+
+    def needs(self) -> tuple[str, ...]:
+        """The resources of which an attempt holds one slot each, sorted: the order in which they are taken.
+
+        A `single` loop uses the build model only.
+        """
+        roles = ("build",) if self.loop == "single" else ("reasoning", "build")
+        return tuple(sorted({self.models[role].resource for role in roles}))

@@ -1,0 +1,79 @@
+"""How an attempt ended: exactly one typed outcome, what class it is, and what the job does next."""
+
+from enum import StrEnum
+
+
+class OutcomeClass(StrEnum):
+    """Whose doing the end was. Only RESULT outcomes speak about the profile's quality."""
+
+    RESULT = "result"
+    INFRA = "infra"
+    QUOTA = "quota"
+    USER = "user"
+    INVALID = "invalid"
+
+
+class Outcome(StrEnum):
+    """The reasons for which an attempt can end."""
+
+    COMPLETE = "complete"
+    NO_PROGRESS = "no_progress"
+    STAGE_TIMEOUT = "stage_timeout"
+    WALL_TIMEOUT = "wall_timeout"
+    IDLE_TIMEOUT = "idle_timeout"
+    ITERATION_LIMIT = "iteration_limit"
+    TURN_LIMIT = "turn_limit"
+    TOKEN_LIMIT = "token_limit"  # noqa: S105 - an outcome, not a secret
+    COST_LIMIT = "cost_limit"
+    OUTPUT_LIMIT = "output_limit"
+    CONTEXT_KILL = "context_kill"
+    COMPACTION_FAILED = "compaction_failed"
+    LOOP_DETECTED = "loop_detected"
+    FAILURE_BREAKER = "failure_breaker"
+    AGENT_ERROR = "agent_error"
+    MODEL_MISMATCH = "model_mismatch"
+    QUOTA_PARKED = "quota_parked"
+    AUTH_ERROR = "auth_error"
+    MODEL_UNAVAILABLE = "model_unavailable"
+    SETUP_FAILED = "setup_failed"
+    INFRA_ERROR = "infra_error"
+    LEASE_LOST = "lease_lost"
+    CANCELLED = "cancelled"
+    PAUSED = "paused"
+
+
+_CLASSES = {
+    Outcome.QUOTA_PARKED: OutcomeClass.QUOTA,
+    Outcome.AUTH_ERROR: OutcomeClass.INFRA,
+    Outcome.MODEL_UNAVAILABLE: OutcomeClass.INFRA,
+    Outcome.SETUP_FAILED: OutcomeClass.INFRA,
+    Outcome.INFRA_ERROR: OutcomeClass.INFRA,
+    Outcome.LEASE_LOST: OutcomeClass.INFRA,
+    Outcome.CANCELLED: OutcomeClass.USER,
+    Outcome.PAUSED: OutcomeClass.USER,
+    Outcome.MODEL_MISMATCH: OutcomeClass.INVALID,
+}
+
+
+def outcome_class(outcome: Outcome) -> OutcomeClass:
+    """Whose doing this outcome is."""
+    return _CLASSES.get(outcome, OutcomeClass.RESULT)
+
+
+def job_event(outcome: Outcome, *, infra_attempts: int, max_infra_attempts: int) -> str:
+    """The job's move (an event of `states.JOB_MOVES`) after an attempt ended so.
+
+    `infra_attempts` counts the attempts of this job that already ended by infrastructure, this one included.
+    """
+    kind = outcome_class(outcome)
+    if kind is OutcomeClass.QUOTA:
+        return "park"
+    if kind is OutcomeClass.INVALID:
+        return "invalidate"
+    if outcome is Outcome.PAUSED:
+        return "pause"
+    if kind is OutcomeClass.USER:
+        return "cancel"
+    if kind is OutcomeClass.INFRA:
+        return "requeue" if infra_attempts < max_infra_attempts else "fail"
+    return "complete" if outcome is Outcome.COMPLETE else "fail"

@@ -1,0 +1,301 @@
+"""The guard of one stage: sees every event and the clock, answers continue, warn, compact or end.
+
+Pure: `now` is an argument (seconds on the boot-time clock). The caller feeds events in the order in which it saw
+them, calls `tick` no later than `next_deadline`, and carries out an `end` by killing the process tree. The first
+`end` is final: later calls repeat it.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from orchestrator.domain.events import (
+    AgentEnded,
+    Compacted,
+    ErrorKind,
+    ErrorSeen,
+    Event,
+    OutputSeen,
+    RequestEnded,
+    RequestStarted,
+    ToolCalled,
+    TurnEnded,
+)
+from orchestrator.domain.limits import Limits
+from orchestrator.domain.outcome import Outcome
+from orchestrator.domain.usage import Prices, TokenUsage, add_known, cost_usd_micros
+
+# Retry hints shorter than this are jitter of a busy server, not a limit worth reporting.
+_RATE_LIMITS = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.OVERLOADED})
+# Without any hint an agent's own back-off is taken to wait this long, so that idle time is not counted twice.
+_UNKNOWN_WAIT_SECONDS = 10.0
+
+
+class Action(StrEnum):
+    """What the supervisor must do."""
+
+    CONTINUE = "continue"
+    WARN = "warn"
+    COMPACT = "compact"
+    END = "end"
+
+
+class Decision(NamedTuple):
+    """An action, the outcome when it is END, and the reason in words with the figures."""
+
+    action: Action
+    outcome: Outcome | None = None
+    detail: str = ""
+
+
+CONTINUE = Decision(Action.CONTINUE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFrame:
+    """What a stage starts with: its limits, its model's window and prices, and what the attempt already used."""
+
+    limits: Limits
+    context_window: int
+    prices: Prices | None
+    started_at: float
+    attempt_started_at: float
+    tokens_before: int = 0
+    cost_before_usd_micros: int = 0
+    resumed_session: bool = False
+    model_names: tuple[str, ...] = ()  # names under which the right model may answer; empty = not compared
+
+
+class Watch:
+    """The state of one stage's guard.
+
+    Token truth is whichever of agent stream and gateway has told more: agents hide retries and sub-agents, the
+    gateway misses nothing that went through it. The sums are kept apart and the larger one is judged.
+    """
+
+    def __init__(self, frame: StageFrame) -> None:
+        self.frame = frame
+        self.turns = 0
+        self.requests = 0
+        self.stream_usage = TokenUsage()
+        self.gateway_usage = TokenUsage()
+        self.requests_without_usage = 0
+        self.stated_cost_usd_micros: int | None = None
+        self.context_tokens: int | None = None
+        self.context_peak_tokens: int | None = None
+        self.models_served: set[str] = set()
+        self.compactions = 0
+        self.tool_calls = 0
+        self.rate_limit_wait_seconds = 0.0
+        self.reset_epoch: float | None = None
+        self.last_error: ErrorSeen | None = None
+        self.decision = CONTINUE
+        self._last_sign = frame.started_at
+        self._waiting_until: float | None = None
+        self._wait_from = 0.0
+        self._calls: deque[str] = deque(maxlen=4 * frame.limits.max_repeated_calls)
+        self._open_requests = 0
+        self._warned = False
+        self._compact_asked = False
+
+    # -- what is known --
+
+    @property
+    def usage(self) -> TokenUsage:
+        """The fuller of the two token accounts."""
+        stream, gateway = self.stream_usage.total or 0, self.gateway_usage.total or 0
+        return self.gateway_usage if gateway >= stream and gateway else self.stream_usage
+
+    @property
+    def cost_usd_micros(self) -> int | None:
+        """List-price cost of the stage so far; None while unknown."""
+        return cost_usd_micros(self.usage, self.frame.prices)
+
+    @property
+    def context_fill(self) -> float | None:
+        """Occupied share of the model's window, 0-1 and beyond; None while unknown."""
+        if self.context_tokens is None:
+            return None
+        return self.context_tokens / self.frame.context_window
+
+    # -- what happens --
+
+    def see(self, event: Event, now: float) -> Decision:
+        """Take one event into account."""
+        self._settle_wait(now)
+        if not isinstance(event, RequestStarted | AgentEnded | ErrorSeen):
+            self._last_sign = now
+        match event:
+            case TurnEnded():
+                self._turn(event)
+            case RequestStarted():
+                self._open_requests += 1
+            case RequestEnded():
+                self._request(event, now)
+            case ErrorSeen():
+                self._error(event, now)
+            case ToolCalled():
+                self.tool_calls += 1
+                self._calls.append(f"{event.tool}\0{event.signature}")
+            case Compacted():
+                self.compactions += 1
+                self._compact_asked = False
+            case OutputSeen() | _:
+                pass
+        return self._judge(now)
+
+    def tick(self, now: float) -> Decision:
+        """Take the clock into account."""
+        self._settle_wait(now)
+        return self._judge(now)
+
+    def next_deadline(self, now: float) -> float:
+        """The earliest moment at which `tick` could answer differently if nothing else happens."""
+        limits, frame = self.frame.limits, self.frame
+        wall = frame.attempt_started_at + limits.wall_timeout
+        if self._waiting_until is not None and now < self._waiting_until:
+            return min(wall, self._waiting_until)
+        idle = self._last_sign + limits.idle_timeout
+        return min(wall, frame.started_at + limits.stage_timeout + self.rate_limit_wait_seconds, idle)
+
+    # -- inside --
+
+    def _turn(self, event: TurnEnded) -> None:
+        self.turns += 0 if event.subagent else 1
+        self.stream_usage += event.usage
+        self.stated_cost_usd_micros = add_known(self.stated_cost_usd_micros, event.cost_usd_micros)
+        if event.model:
+            self.models_served.add(event.model)
+        if not event.subagent:
+            self._occupy(event.usage)
+
+    def _request(self, event: RequestEnded, now: float) -> None:
+        self._open_requests = max(0, self._open_requests - 1)
+        self.requests += 1
+        if event.model_served:
+            self.models_served.add(event.model_served)
+        if event.usage is not None:
+            self.gateway_usage += event.usage
+            # Small side requests (titles, summaries) do not tell how full the session is; a turn does.
+            if (event.usage.occupancy or 0) >= 0.5 * (self.context_tokens or 0):
+                self._occupy(event.usage)
+        elif event.error is None:
+            self.requests_without_usage += 1
+        if event.error is not None:
+            self._error(event.error, now)
+        elif event.status == 200:
+            self._end_wait(now)
+
+    def _occupy(self, usage: TokenUsage) -> None:
+        if usage.occupancy is None:
+            return
+        self.context_tokens = usage.occupancy
+        self.context_peak_tokens = max(self.context_peak_tokens or 0, usage.occupancy)
+
+    def _error(self, error: ErrorSeen, now: float) -> None:
+        self.last_error = error
+        if error.kind not in _RATE_LIMITS:
+            return
+        self.reset_epoch = error.resets_at_epoch or self.reset_epoch
+        wait = error.retry_after_seconds
+        if wait is not None and wait > self.frame.limits.rate_limit_wait:
+            self._end(Outcome.QUOTA_PARKED, f"the provider's limit resets in {wait:.0f} s")
+            return
+        if self._waiting_until is None:
+            self._wait_from = now
+        self._waiting_until = now + (_UNKNOWN_WAIT_SECONDS if wait is None else wait)
+
+    def _settle_wait(self, now: float) -> None:
+        if self._waiting_until is not None and now >= self._waiting_until:
+            self._end_wait(self._waiting_until)
+
+    def _end_wait(self, now: float) -> None:
+        if self._waiting_until is None:
+            return
+        self.rate_limit_wait_seconds += max(0.0, now - self._wait_from)
+        self._waiting_until = None
+        self._last_sign = max(self._last_sign, now)
+
+    def _waited(self, now: float) -> float:
+        current = now - self._wait_from if self._waiting_until is not None else 0.0
+        return self.rate_limit_wait_seconds + max(0.0, current)
+
+    def _end(self, outcome: Outcome, detail: str) -> Decision:
+        if self.decision.action is not Action.END:
+            self.decision = Decision(Action.END, outcome, detail)
+        return self.decision
+
+    def _judge(self, now: float) -> Decision:
+        if self.decision.action is Action.END:
+            return self.decision
+        return self._judge_model() or self._judge_clocks(now) or self._judge_counts() or self._judge_context()
+
+    def _judge_model(self) -> Decision | None:
+        names = self.frame.model_names
+        wrong = sorted(self.models_served.difference(names)) if names else []
+        if wrong:
+            return self._end(Outcome.MODEL_MISMATCH, f"asked for {names[0]}, answered by {', '.join(wrong)}")
+        return None
+
+    def _judge_clocks(self, now: float) -> Decision | None:
+        limits, frame = self.frame.limits, self.frame
+        wall = now - frame.attempt_started_at
+        if wall >= limits.wall_timeout:
+            return self._end(Outcome.WALL_TIMEOUT, f"{wall:.1f} s of {limits.wall_timeout:g} s wall time")
+        working = now - frame.started_at - self._waited(now)
+        if working >= limits.stage_timeout:
+            return self._end(Outcome.STAGE_TIMEOUT, f"{working:.1f} s of {limits.stage_timeout:g} s working time")
+        idle = now - self._last_sign
+        if self._waiting_until is None and idle >= limits.idle_timeout:
+            return self._end(Outcome.IDLE_TIMEOUT, f"silent for {idle:.1f} s (limit {limits.idle_timeout:g} s)")
+        return None
+
+    def _judge_counts(self) -> Decision | None:
+        limits, frame = self.frame.limits, self.frame
+        if limits.max_turns is not None and max(self.turns, 0) > limits.max_turns:
+            return self._end(Outcome.TURN_LIMIT, f"turn {self.turns} of {limits.max_turns}")
+        tokens = frame.tokens_before + (self.usage.total or 0)
+        if limits.max_tokens is not None and tokens >= limits.max_tokens:
+            return self._end(Outcome.TOKEN_LIMIT, f"{tokens} of {limits.max_tokens} tokens")
+        cost = frame.cost_before_usd_micros + (self.cost_usd_micros or self.stated_cost_usd_micros or 0)
+        if limits.max_cost_usd is not None and cost >= limits.max_cost_usd * 1e6:
+            return self._end(Outcome.COST_LIMIT, f"{cost / 1e6:.4f} of {limits.max_cost_usd:g} USD")
+        period = repeated_period(tuple(self._calls), limits.max_repeated_calls)
+        if period:
+            return self._end(
+                Outcome.LOOP_DETECTED,
+                f"the same {period} tool call(s) {limits.max_repeated_calls} times in a row",
+            )
+        return None
+
+    def _judge_context(self) -> Decision:
+        limits, fill = self.frame.limits, self.context_fill
+        if fill is None:
+            return CONTINUE
+        percent = 100 * fill
+        if self.frame.resumed_session and self.turns == 1 and percent > 80 and self.compactions == 0:
+            return self._end(Outcome.COMPACTION_FAILED, f"resumed at {percent:.1f} % of the context")
+        if percent >= limits.context_kill_percent:
+            return self._end(
+                Outcome.CONTEXT_KILL, f"{self.context_tokens} of {self.frame.context_window} tokens ({percent:.1f} %)"
+            )
+        if percent >= limits.context_compact_percent:
+            if self._compact_asked:
+                return CONTINUE
+            self._compact_asked = True
+            return Decision(Action.COMPACT, None, f"context at {percent:.1f} %")
+        if percent >= limits.context_warn_percent and not self._warned:
+            self._warned = True
+            return Decision(Action.WARN, None, f"context at {percent:.1f} %")
+        return CONTINUE
+
+
+def repeated_period(calls: tuple[str, ...], repeats: int) -> int | None:
+    """The shortest period 1-4 with which the last calls repeat `repeats` times; None when they do not."""
+    for period in range(1, 5):
+        need = period * repeats
+        tail = calls[-need:]
+        if len(tail) == need and all(tail[i] == tail[i % period] for i in range(need)):
+            return period
+    return None

@@ -1,0 +1,1 @@
+"""Use cases, one pass each, no loops."""

@@ -1,0 +1,1 @@
+"""The loopback proxy that every agent's base URL points to."""

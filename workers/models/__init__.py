@@ -1,0 +1,1 @@
+"""Health and slots of local model servers."""

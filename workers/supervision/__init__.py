@@ -1,0 +1,1 @@
+"""One stage's process tree: who owns it, how it ends."""
