@@ -34,9 +34,7 @@ class TokenUsage:
 
     def __add__(self, other: "TokenUsage") -> "TokenUsage":
         """Sum kind by kind. Unknown + known = known: the sum covers what was told; coverage is kept apart."""
-        return TokenUsage(
-            **{f.name: add_known(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
-        )
+        return TokenUsage(**{f.name: add_known(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)})
 
     def _values(self) -> Iterable[int | None]:
         return (getattr(self, f.name) for f in fields(self))
