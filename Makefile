@@ -1,0 +1,62 @@
+# `make` alone lists the targets. Every target may be run again at any time; what is up to date is not done twice.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-stamp
+DEV := $(VENV)/.dev-stamp
+AGENTS := ops/agents/node_modules/.stamp
+# Two workers: the tests start real processes, and more of them at a time only adds noise to the timed ones.
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench fmt agents browser lock clean
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME)  ## Run the demo experiment with scripted models: no key, no cost; ends with a report
+	@$(MAKE) --no-print-directory agents
+	@$(BIN)/python examples/demo/run_demo.py
+
+test: $(DEV) browser  ## Run every test
+	@$(MAKE) --no-print-directory agents
+	@$(BIN)/pytest -n $(JOBS) $(ARGS)
+
+check: $(DEV) browser  ## Everything that CI runs: lint, format, types, layers, tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory test
+
+bench: $(DEV)  ## Measure: start-up time of the command line, queue and worktree figures
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+fmt: $(DEV)  ## Format the code and repair what the linter can
+	@$(BIN)/ruff check --fix --exit-zero .
+	@$(BIN)/ruff format .
+
+# Runs as a recipe and not as a prerequisite, so that a machine without node or network still gets the rest.
+agents:  ## Install the pinned coding agents for the demo and the tests (needs node and npm)
+	@ops/install-agents
+
+browser:
+	@ops/install-test-deps
+
+lock: $(DEV)  ## Pin the dependencies of pyproject.toml anew
+	@ops/lock
+
+clean:  ## Remove what the targets above made, the demo's results included
+	rm -rf $(VENV) ops/agents/node_modules .bakeoff-demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis \
+		.import_linter_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUNTIME): requirements.lock ops/uv.lock ops/make-venv pyproject.toml
+	@ops/make-venv $(PYTHON) $(VENV) requirements.lock
+	@touch $@
+
+# The dev lock contains the runtime lock, version for version, so one venv serves both.
+$(DEV): requirements-dev.lock ops/uv.lock ops/make-venv pyproject.toml
+	@ops/make-venv $(PYTHON) $(VENV) requirements-dev.lock
+	@touch $(RUNTIME) $@
