@@ -1,0 +1,317 @@
+"""The tables. Names, types and constraints only; every rule that the database itself can hold is a constraint here."""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """Aware datetimes, in UTC, on every backend. A naive one is a bug and raises."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a datetime without a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Json = sa.JSON(none_as_null=True)
+# SQLite counts rowids only for INTEGER keys; PostgreSQL gets the wide type.
+BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+Big = sa.BigInteger
+
+
+def _now_column(name: str) -> sa.Column[datetime]:
+    return sa.Column(name, UtcDateTime(), nullable=False)
+
+
+experiments = sa.Table(
+    "experiments",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False, unique=True),
+    sa.Column("file_text", sa.Text, nullable=False),
+    sa.Column("spec", Json, nullable=False),
+    sa.Column("seed", sa.Integer, nullable=False),
+    _now_column("created_at"),
+    _now_column("submitted_at"),
+)
+
+targets = sa.Table(
+    "targets",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("experiment_id", sa.ForeignKey("experiments.id"), nullable=False),
+    sa.Column("label", sa.String(64), nullable=False),
+    sa.Column("sha", sa.String(64), nullable=False),
+    sa.Column("content_hash", sa.String(64), nullable=False),
+    sa.Column("spec", Json, nullable=False),
+    # The attempt that runs (or ran) the checks on the untouched base.
+    sa.Column("baseline_attempt_id", sa.String(32)),
+    sa.UniqueConstraint("experiment_id", "label", "content_hash"),
+)
+
+cells = sa.Table(
+    "cells",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("experiment_id", sa.ForeignKey("experiments.id"), nullable=False),
+    sa.Column("target_id", sa.ForeignKey("targets.id"), nullable=False),
+    sa.Column("profile", sa.String(64), nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("cell_hash", sa.String(64), nullable=False),
+    sa.Column("profile_hash", sa.String(64), nullable=False),
+    sa.Column("params", Json, nullable=False),
+    sa.Column("spec", Json, nullable=False),
+    sa.UniqueConstraint("experiment_id", "cell_hash"),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("experiment_id", sa.ForeignKey("experiments.id"), nullable=False),
+    sa.Column("cell_id", sa.ForeignKey("cells.id"), nullable=False),
+    sa.Column("repeat", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    # Sorted resources joined by ',': the class of jobs that compete for the same slots.
+    sa.Column("needs", sa.Text, nullable=False),
+    sa.Column("queue", sa.String(80), nullable=False),
+    sa.Column("order_token", sa.String(32)),
+    sa.Column("passed_over", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("fence", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("attempt_id", sa.String(32)),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("infra_attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("waiting_reason", sa.Text),
+    sa.Column("wake_at", UtcDateTime()),
+    sa.Column("outcome", sa.String(24)),
+    sa.Column("detail", sa.Text),
+    _now_column("created_at"),
+    sa.Column("finished_at", UtcDateTime()),
+    sa.UniqueConstraint("cell_id", "repeat"),
+    sa.CheckConstraint("(state = 'running') = (attempt_id IS NOT NULL)", name="attempt_iff_running"),
+    sa.Index(
+        "ix_jobs_ready",
+        "needs",
+        "position",
+        sqlite_where=sa.text("state = 'ready'"),
+        postgresql_where=sa.text("state = 'ready'"),
+    ),
+    sa.Index(
+        "ix_jobs_queued",
+        "queue",
+        sqlite_where=sa.text("state = 'queued'"),
+        postgresql_where=sa.text("state = 'queued'"),
+    ),
+    sa.Index(
+        "ix_jobs_parked",
+        "wake_at",
+        sqlite_where=sa.text("state = 'parked'"),
+        postgresql_where=sa.text("state = 'parked'"),
+    ),
+    sa.Index("ix_jobs_experiment_id_state", "experiment_id", "state"),
+)
+
+LIVE = "state <> 'ended'"
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("job_id", sa.ForeignKey("jobs.id"), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("fence", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("machine", sa.String(128), nullable=False),
+    sa.Column("boot_id", sa.String(64), nullable=False),
+    sa.Column("worker_pid", sa.Integer, nullable=False),
+    sa.Column("worker_start_ticks", Big, nullable=False),
+    sa.Column("heartbeat", Big, nullable=False, server_default="0"),
+    _now_column("started_at"),
+    sa.Column("ended_at", UtcDateTime()),
+    sa.Column("outcome", sa.String(24)),
+    sa.Column("detail", sa.Text),
+    sa.Column("wall_seconds", sa.Float),
+    sa.Column("working_seconds", sa.Float),
+    sa.Column("rate_limit_wait_seconds", sa.Float),
+    sa.Column("base_sha", sa.String(64)),
+    sa.Column("baseline_sha", sa.String(64)),
+    sa.Column("final_sha", sa.String(64)),
+    sa.Column("branch", sa.Text),
+    sa.Column("files_changed", sa.Integer),
+    sa.Column("lines_added", sa.Integer),
+    sa.Column("lines_removed", sa.Integer),
+    sa.Column("commits", sa.Integer),
+    sa.Column("final_text", sa.Text),
+    sa.Column("run_dir", sa.Text),
+    sa.UniqueConstraint("job_id", "number"),
+    # The database itself refuses a second live attempt of a job.
+    sa.Index(
+        "uq_attempts_live_job",
+        "job_id",
+        unique=True,
+        sqlite_where=sa.text(LIVE),
+        postgresql_where=sa.text(LIVE),
+    ),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    # One row per slot; the holder is a column, so a slot cannot have two.
+    sa.Column("resource", sa.String(80), primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("attempt_id", sa.String(32)),
+    sa.Column("retired", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("since", UtcDateTime()),
+    sa.UniqueConstraint("attempt_id", "resource"),
+)
+
+stages = sa.Table(
+    "stages",
+    metadata,
+    sa.Column("attempt_id", sa.ForeignKey("attempts.id"), primary_key=True),
+    sa.Column("ordinal", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("stage", sa.String(32), nullable=False),
+    sa.Column("role", sa.String(32), nullable=False),
+    sa.Column("task", sa.Text),
+    sa.Column("agent", sa.String(64), nullable=False),
+    sa.Column("session_id", sa.Text),
+    sa.Column("model_asked", sa.Text, nullable=False),
+    sa.Column("model_served", sa.Text),
+    sa.Column("resource", sa.String(80), nullable=False),
+    _now_column("started_at"),
+    sa.Column("ended_at", UtcDateTime()),
+    sa.Column("working_seconds", sa.Float),
+    sa.Column("rate_limit_wait_seconds", sa.Float),
+    sa.Column("turns", sa.Integer),
+    sa.Column("requests", sa.Integer),
+    sa.Column("requests_without_usage", sa.Integer),
+    sa.Column("tool_calls", sa.Integer),
+    sa.Column("input_tokens", Big),
+    sa.Column("output_tokens", Big),
+    sa.Column("cache_read_tokens", Big),
+    sa.Column("cache_write_tokens", Big),
+    sa.Column("reasoning_tokens", Big),
+    sa.Column("stream_total_tokens", Big),
+    sa.Column("gateway_total_tokens", Big),
+    sa.Column("cost_usd_micros", Big),
+    sa.Column("stated_cost_usd_micros", Big),
+    sa.Column("context_tokens", Big),
+    sa.Column("context_peak_tokens", Big),
+    sa.Column("context_window", Big, nullable=False),
+    sa.Column("prompt_bytes", Big, nullable=False),
+    sa.Column("prompt_sha256", sa.String(64)),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("kill_reason", sa.Text),
+    sa.Column("outcome", sa.String(24)),
+    sa.Column("detail", sa.Text),
+    sa.Column("error_kind", sa.String(24)),
+    sa.Column("error_text", sa.Text),
+    sa.Column("commit_sha", sa.String(64)),
+    sa.Column("output_bytes", Big),
+    sa.Column("unparsed", sa.Integer),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("attempt_id", sa.ForeignKey("attempts.id"), primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("stage_ordinal", sa.Integer),
+    _now_column("at"),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("data", Json, nullable=False),
+)
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("base_url", sa.Text, nullable=False),
+    sa.Column("protocol", sa.String(16), nullable=False),
+    sa.Column("concurrency", sa.Integer, nullable=False),
+    sa.Column("parked_until", UtcDateTime()),
+    sa.Column("parked_reason", sa.Text),
+)
+
+pools = sa.Table(
+    "pools",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("base_url", sa.Text, nullable=False),
+    sa.Column("protocol", sa.String(16), nullable=False),
+    sa.Column("slots", sa.Integer, nullable=False),
+)
+
+machines = sa.Table(
+    "machines",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("worker", sa.String(80), primary_key=True),
+    sa.Column("boot_id", sa.String(64), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("version", sa.String(32), nullable=False),
+    sa.Column("capabilities", Json, nullable=False),
+    sa.Column("heartbeat", Big, nullable=False, server_default="0"),
+    _now_column("seen_at"),
+)
+
+breakers = sa.Table(
+    "breakers",
+    metadata,
+    sa.Column("scope", sa.String(80), primary_key=True),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("cause", sa.Text),
+    sa.Column("opened_at", UtcDateTime()),
+    sa.Column("until", UtcDateTime()),
+)
+
+checks = sa.Table(
+    "checks",
+    metadata,
+    sa.Column("attempt_id", sa.ForeignKey("attempts.id"), primary_key=True),
+    sa.Column("kind", sa.String(12), primary_key=True),
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("target_id", sa.ForeignKey("targets.id"), nullable=False),
+    sa.Column("status", sa.String(12), nullable=False),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("seconds", sa.Float),
+    sa.Column("reason", sa.Text),
+    sa.Column("log_sha256", sa.String(64)),
+    sa.Index("ix_checks_target_id_kind", "target_id", "kind"),
+)
+
+artifacts = sa.Table(
+    "artifacts",
+    metadata,
+    sa.Column("attempt_id", sa.ForeignKey("attempts.id"), primary_key=True),
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("kind", sa.String(24), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("size_bytes", Big, nullable=False),
+)
