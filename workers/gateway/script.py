@@ -46,9 +46,7 @@ class Match(Model):
     first: str | None = Field(None, description="Text that the first user message contains.")
     last: str | None = Field(None, description="Text that the last user message contains.")
     regex: Regex | None = Field(None, description="Pattern found in the first or the last user message.")
-    stage: str | None = Field(
-        None, description="`stage: NAME` in the first user message, or in the URL."
-    )
+    stage: str | None = Field(None, description="`stage: NAME` in the first user message, or in the URL.")
 
 
 class Usage(Model):
@@ -86,9 +84,7 @@ class Turn(Model):
     delay: Seconds | None = Field(None, description="Wait before the first byte.")
     repeat: Annotated[int, Field(ge=1)] | Literal["forever"] = Field(1, description="How many turns it stands for.")
     error: ErrorFault | None = None
-    silence: Literal["start", "mid"] | None = Field(
-        None, description="Never finish the answer: at once, half-way."
-    )
+    silence: Literal["start", "mid"] | None = Field(None, description="Never finish the answer: at once, half-way.")
     half_stream: bool | Annotated[int, Field(ge=1)] = Field(
         False, description="Cut the connection half-way: always, or this many times per conversation."
     )

@@ -1,0 +1,119 @@
+"""Gives an error answer of a model server its class. Only structured fields count, never the message's words."""
+
+from collections.abc import Mapping
+
+from orchestrator.domain.events import ErrorKind, ErrorSeen
+from workers.gateway.jsonvalues import JsonObject, number, text
+from workers.gateway.resets import reset_of
+
+MAX_TEXT = 300
+_CODES: dict[ErrorKind, tuple[str, ...]] = {
+    ErrorKind.QUOTA_EXHAUSTED: (
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "billing_error",
+        "insufficient_balance",
+        "payment_required",
+        "usage_not_included",
+    ),
+    ErrorKind.USAGE_LIMIT: ("usage_limit_reached", "usage_limit_exceeded"),
+    ErrorKind.CONTEXT_OVERFLOW: (
+        "context_length_exceeded",
+        "exceed_context_size_error",
+        "context_window_exceeded",
+        "model_context_window_exceeded",
+    ),
+    ErrorKind.RATE_LIMIT: (
+        "rate_limit_exceeded",
+        "rate_limit_error",
+        "rate_limited",
+        "too_many_requests",
+        "resource_exhausted",
+    ),
+    ErrorKind.OVERLOADED: (
+        "overloaded_error",
+        "overloaded",
+        "server_is_overloaded",
+        "engine_overloaded",
+        "slow_down",
+        "unavailable",
+        "unavailable_error",
+    ),
+    ErrorKind.AUTH: (
+        "authentication_error",
+        "invalid_api_key",
+        "permission_error",
+        "permission_denied",
+        "invalid_authentication",
+        "unauthorized",
+        "unauthenticated",
+        "token_expired",
+    ),
+    ErrorKind.SERVER: ("api_error", "server_error", "internal_server_error", "internal", "internal_error"),
+}
+_KIND_OF_CODE = {code: kind for kind, codes in _CODES.items() for code in codes}
+_KIND_OF_STATUS = {
+    401: ErrorKind.AUTH,
+    402: ErrorKind.QUOTA_EXHAUSTED,
+    403: ErrorKind.AUTH,
+    429: ErrorKind.RATE_LIMIT,
+    503: ErrorKind.OVERLOADED,
+    529: ErrorKind.OVERLOADED,
+}
+# Only these end by waiting; a reset time on another class would make somebody wait for nothing.
+_ENDS_BY_WAITING = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.OVERLOADED, ErrorKind.SERVER})
+
+
+def classify(
+    *, status: int | None, headers: Mapping[str, str], error: JsonObject | None, now_epoch: float
+) -> ErrorSeen | None:
+    """The error that an answer is; None when it is none.
+
+    Args:
+        status: HTTP status; 200 with an error event in the stream is an error too.
+        headers: the answer's headers with lower-case names.
+        error: the error object of the body, if one was found.
+        now_epoch: the present, to turn reset times into waits (seconds since 1970).
+    """
+    if error is None and (status is None or status < 400):
+        return None
+    fields = error or {}
+    kind = _kind(status, headers, fields)
+    reset = reset_of(kind, headers, fields, now_epoch) if kind in _ENDS_BY_WAITING else None
+    return ErrorSeen(
+        kind=kind,
+        text=_text(status, fields),
+        status=status,
+        retry_after_seconds=reset.retry_after_seconds if reset else None,
+        resets_at_epoch=reset.resets_at_epoch if reset else None,
+    )
+
+
+def _kind(status: int | None, headers: Mapping[str, str], error: JsonObject) -> ErrorKind:
+    names = (text(error, key) for key in ("code", "type", "status", "reason"))
+    kinds = [_KIND_OF_CODE[name.lower()] for name in names if name and name.lower() in _KIND_OF_CODE]
+    kind = kinds[0] if kinds else _kind_of_status(status)
+    if kind is ErrorKind.RATE_LIMIT and _window_used_up(headers):
+        return ErrorKind.USAGE_LIMIT
+    return kind
+
+
+def _kind_of_status(status: int | None) -> ErrorKind:
+    if status is None or status < 400:
+        return ErrorKind.UNKNOWN
+    return _KIND_OF_STATUS.get(status) or (ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_REQUEST)
+
+
+def _window_used_up(headers: Mapping[str, str]) -> bool:
+    """Subscriptions say with the same 429 whether it is a short limit or the window's end."""
+    if headers.get("anthropic-ratelimit-unified-status", "").lower() == "rejected":
+        return True
+    used = (number(headers.get(f"x-codex-{window}-used-percent")) for window in ("primary", "secondary"))
+    return any(percent is not None and percent >= 100 for percent in used)
+
+
+def _text(status: int | None, error: JsonObject) -> str:
+    name = text(error, "code") or text(error, "type") or (f"HTTP {status}" if status else "error")
+    message = text(error, "message")
+    return (f"{name}: {message}" if message else name)[:MAX_TEXT]
