@@ -1,8 +1,11 @@
 """The only reader of the environment: where state lives and how the queue is timed."""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from orchestrator.domain.errors import Unavailable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +63,37 @@ def load_settings(environ: dict[str, str] | None = None) -> Settings:
         visibility_timeout_seconds=int(number("BAKEOFF_VISIBILITY_TIMEOUT_SECONDS", 3600)),
         machine=env.get("BAKEOFF_MACHINE") or os.uname().nodename,
     )
+
+
+# What an agent may see of this machine. Never more: the environment holds database URLs and other people's keys.
+_HOST_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")
+
+
+def host_environment(home: Path) -> dict[str, str]:
+    """The allow-listed part of the environment, with the agents that the project installed first on PATH."""
+    env = {name: os.environ[name] for name in _HOST_VARIABLES if name in os.environ}
+    here = Path(__file__).resolve().parent.parent
+    own = (home / "agents" / "node_modules" / ".bin", here / "ops" / "agents" / "node_modules" / ".bin")
+    paths = [str(path) for path in own if path.is_dir()]
+    paths.append(str(Path(sys.executable).parent))
+    env["PATH"] = os.pathsep.join([*paths, env.get("PATH", "/usr/local/bin:/usr/bin:/bin")])
+    return env
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """The whole environment for a child process of ours (never for an agent), with changes."""
+    return {**os.environ, **changes}
+
+
+def read_secret(reference: str) -> str:
+    """The secret behind `env:NAME` or `file:PATH`. Raises Unavailable that names the reference, not the value."""
+    kind, _, name = reference.partition(":")
+    if kind == "env":
+        value = os.environ.get(name)
+        if not value:
+            raise Unavailable(f"the secret {reference} is not set: export {name} where the worker starts")
+        return value
+    try:
+        return Path(name).expanduser().read_text().strip()
+    except OSError as error:
+        raise Unavailable(f"the secret {reference} cannot be read: {error.strerror}") from None

@@ -1,0 +1,366 @@
+"""The worker's part of the jobs table: claim, renew, record and end an attempt, each fenced.
+
+A claim is a compare-and-set on the job's state and order token, takes a slot of every resource, raises the fencing
+number and draws a random attempt id, all in one transaction. Every later write names the attempt: when it is no
+longer live the write changes nothing and raises StaleAttempt.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from orchestrator.domain.errors import StaleAttempt
+from orchestrator.domain.lease import Beat
+from orchestrator.domain.outcome import Outcome, OutcomeClass, job_event, outcome_class
+from orchestrator.domain.states import ATTEMPT_MOVES, JOB_MOVES, AttemptState, JobState, move, sources
+from orchestrator.storage.dispatch import split_needs
+from orchestrator.storage.engine import Database
+from orchestrator.storage.tables import accounts, artifacts, attempts, cells, checks, experiments, jobs, leases, targets
+
+LIVE = attempts.c.state != AttemptState.ENDED
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerIdentity:
+    """Which process on which boot of which machine: enough to prove later that it is dead."""
+
+    machine: str
+    boot_id: str
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A job that this worker now owns."""
+
+    attempt_id: str
+    job_id: int
+    fence: int
+    number: int
+    repeat: int
+    cell_id: int
+    resources: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRecord:
+    """Result of one check. `kind` is `final` or `baseline`."""
+
+    kind: str
+    name: str
+    status: str
+    exit_code: int | None
+    seconds: float | None
+    reason: str | None
+    log_sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactRecord:
+    """A kept file."""
+
+    name: str
+    kind: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptResult:
+    """Everything that an attempt leaves. What is not known is None."""
+
+    outcome: Outcome
+    detail: str
+    wall_seconds: float | None = None
+    working_seconds: float | None = None
+    rate_limit_wait_seconds: float | None = None
+    base_sha: str | None = None
+    baseline_sha: str | None = None
+    final_sha: str | None = None
+    branch: str | None = None
+    files_changed: int | None = None
+    lines_added: int | None = None
+    lines_removed: int | None = None
+    commits: int | None = None
+    final_text: str | None = None
+    wake_at: datetime | None = None
+    parked_account: str | None = None
+    checks: Sequence[CheckRecord] = field(default_factory=tuple)
+    artifacts: Sequence[ArtifactRecord] = field(default_factory=tuple)
+
+
+class _NoSlot(Exception):
+    """Rolls a claim back."""
+
+
+def claim(database: Database, job_id: int, order_token: str, worker: WorkerIdentity, now: datetime) -> Claim | None:
+    """Own the job, or None when the message is stale or a slot is missing (the job is then ready again)."""
+    attempt_id = secrets.token_hex(16)
+    try:
+        with database.write() as connection:
+            return _claim(connection, job_id, order_token, attempt_id, worker, now)
+    except _NoSlot:
+        with database.write() as connection:
+            connection.execute(
+                jobs.update()
+                .where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED, jobs.c.order_token == order_token)
+                .values(state=move(JOB_MOVES, JobState.QUEUED, "withdraw"), order_token=None)
+            )
+        return None
+
+
+def _claim(
+    connection: sa.Connection, job_id: int, order_token: str, attempt_id: str, worker: WorkerIdentity, now: datetime
+) -> Claim | None:
+    change = (
+        jobs.update()
+        .where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED, jobs.c.order_token == order_token)
+        .values(
+            state=move(JOB_MOVES, JobState.QUEUED, "claim"),
+            order_token=None,
+            attempt_id=attempt_id,
+            fence=jobs.c.fence + 1,
+            attempts=jobs.c.attempts + 1,
+            waiting_reason=None,
+        )
+        .returning(jobs.c.fence, jobs.c.attempts, jobs.c.needs, jobs.c.cell_id, jobs.c.repeat)
+    )
+    row = connection.execute(change).first()
+    if row is None:
+        return None
+    resources = split_needs(row.needs)
+    for resource in resources:
+        _take_slot(connection, resource, attempt_id, now)
+    connection.execute(
+        attempts.insert().values(
+            id=attempt_id,
+            job_id=job_id,
+            number=row.attempts,
+            fence=row.fence,
+            state=AttemptState.CLAIMED,
+            machine=worker.machine,
+            boot_id=worker.boot_id,
+            worker_pid=worker.pid,
+            worker_start_ticks=worker.start_ticks,
+            started_at=now,
+        )
+    )
+    return Claim(
+        attempt_id=attempt_id,
+        job_id=job_id,
+        fence=row.fence,
+        number=row.attempts,
+        repeat=row.repeat,
+        cell_id=row.cell_id,
+        resources=resources,
+    )
+
+
+def _take_slot(connection: sa.Connection, resource: str, attempt_id: str, now: datetime) -> None:
+    free = (
+        sa.select(leases.c.slot)
+        .where(leases.c.resource == resource, leases.c.attempt_id.is_(None), leases.c.retired.is_(False))
+        .order_by(leases.c.slot)
+        .limit(1)
+        .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer at a time
+    )
+    take = (
+        leases.update()
+        .where(leases.c.resource == resource, leases.c.slot == free.scalar_subquery(), leases.c.attempt_id.is_(None))
+        .values(attempt_id=attempt_id, since=now)
+    )
+    if connection.execute(take).rowcount != 1:
+        raise _NoSlot
+
+
+class CellInfo(NamedTuple):
+    """What a claim refers to; never changes once it is stored."""
+
+    experiment: str
+    key: str
+    target_id: int
+    profile_hash: str
+    spec: dict[str, object]
+
+
+def cell_info(database: Database, cell_id: int) -> CellInfo:
+    """The cell of a claim."""
+    query = (
+        sa.select(experiments.c.name, cells.c.key, cells.c.target_id, cells.c.profile_hash, cells.c.spec)
+        .join(experiments, experiments.c.id == cells.c.experiment_id)
+        .where(cells.c.id == cell_id)
+    )
+    with database.read() as connection:
+        return CellInfo(*connection.execute(query).one())
+
+
+def renew(database: Database, attempt_ids: Sequence[str]) -> set[str]:
+    """Raise the heartbeat of live attempts. Returns those that are still owned."""
+    change = (
+        attempts.update()
+        .where(attempts.c.id.in_(attempt_ids), LIVE)
+        .values(heartbeat=attempts.c.heartbeat + 1)
+        .returning(attempts.c.id)
+    )
+    with database.write() as connection:
+        return set(connection.execute(change).scalars())
+
+
+def cancelled_among(database: Database, attempt_ids: Sequence[str]) -> set[str]:
+    """Those whose job shall be cancelled, and those that no longer own their job."""
+    query = sa.select(jobs.c.attempt_id).where(jobs.c.attempt_id.in_(attempt_ids), jobs.c.cancel_requested.is_(False))
+    with database.read() as connection:
+        return set(attempt_ids).difference(connection.execute(query).scalars())
+
+
+def advance(database: Database, attempt_id: str, event: str, **values: str | None) -> None:
+    """Move a live attempt to its next state. Raises StaleAttempt when it is no longer live."""
+    legal = sources(ATTEMPT_MOVES, event)
+    target = next(state for (_, name), state in ATTEMPT_MOVES.items() if name == event)
+    change = (
+        attempts.update().where(attempts.c.id == attempt_id, attempts.c.state.in_(legal)).values(state=target, **values)
+    )
+    with database.write() as connection:
+        if connection.execute(change).rowcount != 1:
+            raise StaleAttempt
+
+
+def live_beats(database: Database) -> list[Beat]:
+    """Every live attempt with its heartbeat number."""
+    with database.read() as connection:
+        rows = connection.execute(sa.select(attempts.c.id, attempts.c.heartbeat).where(LIVE))
+        return [Beat(row.id, row.heartbeat) for row in rows]
+
+
+class LocalAttempt(NamedTuple):
+    """A live attempt of this machine and boot, and the process that should hold it."""
+
+    attempt_id: str
+    heartbeat: int
+    worker_pid: int
+    worker_start_ticks: int
+
+
+def local_attempts(database: Database, machine: str, boot_id: str) -> list[LocalAttempt]:
+    """Live attempts that were claimed on this machine: since this boot, so their holders can be looked up."""
+    query = sa.select(
+        attempts.c.id, attempts.c.heartbeat, attempts.c.worker_pid, attempts.c.worker_start_ticks
+    ).where(LIVE, attempts.c.machine == machine, attempts.c.boot_id == boot_id)
+    with database.read() as connection:
+        return [LocalAttempt(*row) for row in connection.execute(query)]
+
+
+def expire(database: Database, beat: Beat, detail: str, now: datetime) -> bool:
+    """End a silent attempt as `lease_lost`; False when its heartbeat has moved or it has ended meanwhile."""
+    result = AttemptResult(outcome=Outcome.LEASE_LOST, detail=detail)
+    with database.write() as connection:
+        return _end(connection, beat.attempt_id, result, now, attempts.c.heartbeat == beat.heartbeat) is not None
+
+
+def finish(database: Database, attempt_id: str, result: AttemptResult, now: datetime) -> JobState:
+    """Store the result, free the slots and move the job on. Returns the job's new state.
+
+    Raises StaleAttempt, and stores nothing, when the attempt no longer owns its job.
+    """
+    with database.write() as connection:
+        state = _end(connection, attempt_id, result, now, sa.true())
+        if state is None:
+            raise StaleAttempt
+        return state
+
+
+def _end(
+    connection: sa.Connection,
+    attempt_id: str,
+    result: AttemptResult,
+    now: datetime,
+    condition: sa.ColumnElement[bool],
+) -> JobState | None:
+    values = asdict(result)
+    for name in ("checks", "artifacts", "wake_at", "parked_account"):
+        del values[name]
+    ended = (
+        attempts.update()
+        .where(attempts.c.id == attempt_id, LIVE, condition)
+        .values(state=AttemptState.ENDED, ended_at=now, **values)
+        .returning(attempts.c.job_id, attempts.c.fence)
+    )
+    row = connection.execute(ended).first()
+    if row is None:
+        return None
+    connection.execute(leases.update().where(leases.c.attempt_id == attempt_id).values(attempt_id=None, since=None))
+    if result.checks:
+        _insert_checks(connection, attempt_id, row.job_id, result.checks)
+    if result.artifacts:
+        connection.execute(artifacts.insert(), [{"attempt_id": attempt_id, **asdict(a)} for a in result.artifacts])
+    if result.parked_account is not None:
+        park = accounts.update().where(accounts.c.name == result.parked_account)
+        connection.execute(park.values(parked_until=result.wake_at, parked_reason=result.detail))
+    return _move_job(connection, row.job_id, row.fence, attempt_id, result, now)
+
+
+def _insert_checks(
+    connection: sa.Connection, attempt_id: str, job_id: int, records: Iterable[CheckRecord]
+) -> None:
+    query = sa.select(cells.c.target_id).join(jobs, jobs.c.cell_id == cells.c.id).where(jobs.c.id == job_id)
+    target_id = connection.execute(query).scalar_one()
+    rows = [{"attempt_id": attempt_id, "target_id": target_id, **asdict(record)} for record in records]
+    connection.execute(checks.insert(), rows)
+
+
+def _move_job(
+    connection: sa.Connection, job_id: int, fence: int, attempt_id: str, result: AttemptResult, now: datetime
+) -> JobState:
+    infra = outcome_class(result.outcome) is OutcomeClass.INFRA
+    owned = sa.and_(jobs.c.id == job_id, jobs.c.attempt_id == attempt_id, jobs.c.fence == fence)
+    row = connection.execute(
+        sa.select(
+            jobs.c.infra_attempts, jobs.c.cancel_requested, cells.c.spec["limits"]["max_infra_attempts"].as_integer()
+        )
+        .join(cells, cells.c.id == jobs.c.cell_id)
+        .where(owned)
+    ).one()
+    infra_attempts = row.infra_attempts + (1 if infra else 0)
+    event = job_event(result.outcome, infra_attempts=infra_attempts, max_infra_attempts=row[2] or 1)
+    if row.cancel_requested and event in ("requeue", "park"):
+        event = "cancel"
+    state = move(JOB_MOVES, JobState.RUNNING, event)
+    final = state not in (JobState.READY, JobState.PARKED, JobState.PAUSED)
+    connection.execute(
+        jobs.update()
+        .where(owned)
+        .values(
+            state=state,
+            attempt_id=None,
+            infra_attempts=infra_attempts,
+            outcome=result.outcome if final else None,
+            detail=result.detail if final else None,
+            waiting_reason=None if final else f"{result.outcome}: {result.detail}",
+            wake_at=result.wake_at if state is JobState.PARKED else None,
+            finished_at=now if final else None,
+        )
+    )
+    return state
+
+
+def claim_baseline(database: Database, target_id: int, attempt_id: str) -> bool:
+    """True for the one attempt that shall run the checks on the untouched base.
+
+    An attempt that ended without leaving the baseline loses the right to it.
+    """
+    kept = sa.exists().where(checks.c.target_id == target_id, checks.c.kind == "baseline")
+    holder_lives = sa.exists().where(attempts.c.id == targets.c.baseline_attempt_id, LIVE)
+    change = (
+        targets.update()
+        .where(targets.c.id == target_id, ~kept, targets.c.baseline_attempt_id.is_(None) | ~holder_lives)
+        .values(baseline_attempt_id=attempt_id)
+    )
+    with database.write() as connection:
+        return connection.execute(change).rowcount == 1
+
+

@@ -1,0 +1,168 @@
+"""The scheduler's part of the jobs table: what is ready, what is free, and handing out order tokens."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from orchestrator.domain.order import Candidate
+from orchestrator.domain.states import JOB_MOVES, JobState, move, sources
+from orchestrator.storage.engine import Database
+from orchestrator.storage.tables import accounts, cells, experiments, jobs, leases
+
+
+class Hint(NamedTuple):
+    """What a queue message says, and the words under which Flower shows it."""
+
+    job_id: int
+    order_token: str
+    queue: str
+
+
+class HintLabel(NamedTuple):
+    """A job in words."""
+
+    experiment: str
+    key: str
+    repeat: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.experiment} {self.key} #{self.repeat}"
+
+
+def split_needs(needs: str) -> tuple[str, ...]:
+    """`account:max,pool:redbox` as resources."""
+    return tuple(needs.split(","))
+
+
+def ready_classes(connection: sa.Connection) -> list[str]:
+    """The distinct `needs` of ready jobs, by jumping through the index: costs by classes, not by jobs."""
+    ready = jobs.c.state == JobState.READY
+    walk = sa.select(sa.func.min(jobs.c.needs).label("needs")).where(ready).cte("walk", recursive=True)
+    following = sa.select(sa.func.min(jobs.c.needs)).where(ready, jobs.c.needs > walk.c.needs).scalar_subquery()
+    walk = walk.union_all(sa.select(following).where(walk.c.needs.is_not(None)))
+    rows = connection.execute(sa.select(walk.c.needs).where(walk.c.needs.is_not(None)))
+    return [row.needs for row in rows]
+
+
+def candidates(connection: sa.Connection, limit_of: Mapping[str, int]) -> list[Candidate]:
+    """The first ready jobs of each class, at most `limit_of[needs]` of each."""
+    found: list[Candidate] = []
+    for needs, limit in limit_of.items():
+        query = (
+            sa.select(jobs.c.id, jobs.c.position, jobs.c.passed_over)
+            .where(jobs.c.state == JobState.READY, jobs.c.needs == needs)
+            .order_by(jobs.c.position)
+            .limit(limit)
+        )
+        resources = split_needs(needs)
+        found += [
+            Candidate(job_id=row.id, needs=resources, position=row.position, passed_over=row.passed_over)
+            for row in connection.execute(query)
+        ]
+    return found
+
+
+class Slots(NamedTuple):
+    """A resource's slots."""
+
+    total: int
+    busy: int
+    hinted: int  # slots for which a hint is out that nobody has claimed yet
+
+    @property
+    def free(self) -> int:
+        """Slots that neither a live attempt nor an open hint speaks for; negative when hints look ahead."""
+        return self.total - self.busy - self.hinted
+
+
+def slots(connection: sa.Connection, now: datetime) -> dict[str, Slots]:
+    """Every resource's slots; a parked account has none."""
+    total = sa.func.sum(sa.case((leases.c.retired, 0), else_=1))
+    query = sa.select(leases.c.resource, total, sa.func.count(leases.c.attempt_id)).group_by(leases.c.resource)
+    counts = {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(query)}
+    parked = sa.select(accounts.c.name).where(accounts.c.parked_until > now)
+    for name in connection.execute(parked).scalars():
+        counts[f"account:{name}"] = (0, counts.get(f"account:{name}", (0, 0))[1])
+    hinted: dict[str, int] = {}
+    out = sa.select(jobs.c.needs, sa.func.count()).where(jobs.c.state == JobState.QUEUED).group_by(jobs.c.needs)
+    for needs, count in connection.execute(out):
+        for resource in split_needs(needs):
+            hinted[resource] = hinted.get(resource, 0) + count
+    return {name: Slots(total, busy, hinted.get(name, 0)) for name, (total, busy) in counts.items()}
+
+
+def queue_jobs(
+    connection: sa.Connection, chosen: Sequence[int], passed_over: Sequence[int], order_token: str
+) -> list[Hint]:
+    """Set ready jobs queued under a fresh token, in the order given. The hints are sent after the commit."""
+    if passed_over:
+        skipped = jobs.update().where(jobs.c.id.in_(passed_over), jobs.c.state == JobState.READY)
+        connection.execute(skipped.values(passed_over=jobs.c.passed_over + 1))
+    if not chosen:
+        return []
+    change = (
+        jobs.update()
+        .where(jobs.c.id.in_(chosen), jobs.c.state == JobState.READY)
+        .values(state=move(JOB_MOVES, JobState.READY, "queue"), order_token=order_token, passed_over=0)
+        .returning(jobs.c.id, jobs.c.queue)
+    )
+    queues = {row.id: row.queue for row in connection.execute(change)}
+    return [Hint(job_id, order_token, queues[job_id]) for job_id in chosen if job_id in queues]
+
+
+def open_hints(connection: sa.Connection) -> list[Hint]:
+    """Every queued job, in order: what is owed to the broker when it has lost everything."""
+    query = (
+        sa.select(jobs.c.id, jobs.c.order_token, jobs.c.queue)
+        .where(jobs.c.state == JobState.QUEUED)
+        .order_by(jobs.c.position)
+    )
+    return [Hint(row.id, row.order_token, row.queue) for row in connection.execute(query)]
+
+
+def labels(connection: sa.Connection, job_ids: Iterable[int]) -> dict[int, HintLabel]:
+    """Readable names of jobs."""
+    query = (
+        sa.select(jobs.c.id, experiments.c.name, cells.c.key, jobs.c.repeat, jobs.c.attempts)
+        .join(cells, cells.c.id == jobs.c.cell_id)
+        .join(experiments, experiments.c.id == jobs.c.experiment_id)
+        .where(jobs.c.id.in_(list(job_ids)))
+    )
+    return {row[0]: HintLabel(row[1], row[2], row[3], row[4] + 1) for row in connection.execute(query)}
+
+
+def wake_parked(connection: sa.Connection, now: datetime) -> int:
+    """Parked jobs whose reset has come become ready again. Returns how many."""
+    change = (
+        jobs.update()
+        .where(jobs.c.state.in_(sources(JOB_MOVES, "wake")), jobs.c.wake_at <= now)
+        .values(state=JobState.READY, wake_at=None, waiting_reason=None)
+    )
+    return connection.execute(change).rowcount
+
+
+def ensure_slots(database: Database, capacities: Mapping[str, int]) -> None:
+    """Make each resource have its number of slots. A slot in use is retired, and goes when it is free."""
+    with database.write() as connection:
+        for resource, capacity in sorted(capacities.items()):
+            here = set(connection.execute(sa.select(leases.c.slot).where(leases.c.resource == resource)).scalars())
+            missing = [{"resource": resource, "slot": slot} for slot in range(capacity) if slot not in here]
+            if missing:
+                connection.execute(leases.insert(), missing)
+            same = leases.c.resource == resource
+            connection.execute(leases.update().where(same).values(retired=leases.c.slot >= capacity))
+
+
+def open_jobs(connection: sa.Connection, experiment: str | None = None) -> int:
+    """How many jobs are not final yet, of one experiment or of all."""
+    final = ("done", "failed", "cancelled", "invalid")
+    query = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.state.not_in(final))
+    if experiment is not None:
+        query = query.join(experiments, experiments.c.id == jobs.c.experiment_id)
+        query = query.where(experiments.c.name == experiment)
+    return connection.execute(query).scalar_one()
+
+

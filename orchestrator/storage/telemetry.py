@@ -1,0 +1,87 @@
+"""Stages and events of attempts. Shipping a record twice stores it once, so a spool may always send again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from orchestrator.storage.engine import Database
+from orchestrator.storage.tables import events, stages
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """The state of one stage: at its start, while it runs, at its end. A later record replaces an earlier one."""
+
+    attempt_id: str
+    ordinal: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventRecord:
+    """One thing that happened, numbered within its attempt."""
+
+    attempt_id: str
+    seq: int
+    stage_ordinal: int | None
+    at: datetime
+    kind: str
+    data: Mapping[str, Any]
+
+
+def ship(database: Database, stage_records: Sequence[StageRecord], event_records: Sequence[EventRecord]) -> None:
+    """Store the records in one transaction."""
+    if not stage_records and not event_records:
+        return
+    with database.write() as connection:
+        for record in stage_records:
+            _upsert_stage(connection, record)
+        if event_records:
+            rows = [
+                {
+                    "attempt_id": event.attempt_id,
+                    "seq": event.seq,
+                    "stage_ordinal": event.stage_ordinal,
+                    "at": event.at,
+                    "kind": event.kind,
+                    "data": dict(event.data),
+                }
+                for event in event_records
+            ]
+            connection.execute(_insert(connection, events).on_conflict_do_nothing(), rows)
+
+
+def _insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _upsert_stage(connection: sa.Connection, record: StageRecord) -> None:
+    key = {"attempt_id": record.attempt_id, "ordinal": record.ordinal}
+    changed = stages.update().where(stages.c.attempt_id == record.attempt_id, stages.c.ordinal == record.ordinal)
+    # A finished stage stays as it ended: a progress record that comes late must not reopen it.
+    late = "ended_at" not in record.values
+    if late:
+        changed = changed.where(stages.c.ended_at.is_(None))
+    if connection.execute(changed.values(**record.values)).rowcount == 0 and "stage" in record.values:
+        connection.execute(_insert(connection, stages).values(**key, **record.values).on_conflict_do_nothing())
+
+
+def timeline(database: Database, attempt_id: str) -> list[EventRecord]:
+    """Every event of an attempt, in order."""
+    query = sa.select(events).where(events.c.attempt_id == attempt_id).order_by(events.c.seq)
+    with database.read() as connection:
+        return [
+            EventRecord(
+                attempt_id=row.attempt_id,
+                seq=row.seq,
+                stage_ordinal=row.stage_ordinal,
+                at=row.at,
+                kind=row.kind,
+                data=row.data,
+            )
+            for row in connection.execute(query)
+        ]

@@ -1,0 +1,7 @@
+"""The loops by the names that experiment files use."""
+
+from workers.loops.single import single
+from workers.loops.staged import staged
+from workers.loops.steps import NextStep
+
+LOOPS: dict[str, NextStep] = {"single": single, "staged": staged}
