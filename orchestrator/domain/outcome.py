@@ -40,6 +40,7 @@ class Outcome(StrEnum):
     LEASE_LOST = "lease_lost"
     CANCELLED = "cancelled"
     PAUSED = "paused"
+    INTERRUPTED = "interrupted"
 
 
 _CLASSES = {
@@ -51,6 +52,7 @@ _CLASSES = {
     Outcome.LEASE_LOST: OutcomeClass.INFRA,
     Outcome.CANCELLED: OutcomeClass.USER,
     Outcome.PAUSED: OutcomeClass.USER,
+    Outcome.INTERRUPTED: OutcomeClass.USER,
     Outcome.MODEL_MISMATCH: OutcomeClass.INVALID,
 }
 
@@ -72,6 +74,8 @@ def job_event(outcome: Outcome, *, infra_attempts: int, max_infra_attempts: int)
         return "invalidate"
     if outcome is Outcome.PAUSED:
         return "pause"
+    if outcome is Outcome.INTERRUPTED:
+        return "requeue"  # the worker was stopped: no attempt counts against anybody
     if kind is OutcomeClass.USER:
         return "cancel"
     if kind is OutcomeClass.INFRA:
