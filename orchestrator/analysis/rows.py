@@ -1,0 +1,163 @@
+"""The evidence of an experiment as values: the only input of analysis and reports. Knows no database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from orchestrator.domain.outcome import Outcome
+from orchestrator.domain.states import JobState
+from orchestrator.domain.usage import TokenUsage
+
+ParamValue = float | int | str
+
+
+class CheckStatus(StrEnum):
+    """How a check ended. `error` = it could not be judged (timeout, command missing), `not_run` = never started."""
+
+    PASS = "pass"  # noqa: S105 - a status, not a secret
+    FAIL = "fail"
+    ERROR = "error"
+    NOT_RUN = "not_run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRow:
+    """One job. Sums cover its attempts that did the work, not those that infrastructure ended; None is unknown.
+
+    `cost_usd_micros` is the list price, `stated_cost_usd_micros` what the agents said. `outcome` and `detail`
+    are of the last attempt. `context_peak_fill` is a share, 0-1. `final_text` is written by the agent.
+    """
+
+    job_id: int
+    experiment: str
+    target: str
+    profile: str
+    profile_hash: str
+    params: Mapping[str, ParamValue] = field(default_factory=dict)
+    repeat: int = 1
+    state: JobState
+    waiting_reason: str = ""
+    attempts: int = 0
+    outcome: Outcome | None = None
+    detail: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    wall_seconds: float | None = None
+    working_seconds: float | None = None
+    rate_limit_wait_seconds: float | None = None
+    tokens: TokenUsage = field(default_factory=TokenUsage)
+    cost_usd_micros: int | None = None
+    stated_cost_usd_micros: int | None = None
+    remote_calls: int | None = None
+    local_calls: int | None = None
+    context_peak_fill: float | None = None
+    lines_added: int | None = None
+    lines_removed: int | None = None
+    files_changed: int | None = None
+    commits: int | None = None
+    infra_attempts: int = 0
+    final_text: str = ""
+
+    @property
+    def label(self) -> str:
+        """`target/profile#repeat`, with the swept values where there are any."""
+        swept = f"[{params_text(self.params)}]" if self.params else ""
+        return f"{self.target}/{self.profile}{swept}#{self.repeat}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRow:
+    """One supervised agent call. `outcome` is set when the guard or the agent ended it before its normal end.
+
+    `resource` is `account:<name>` or `pool:<name>`. `error_text` comes from the agent or the provider.
+    """
+
+    job_id: int
+    attempt: int
+    order: int
+    stage: str
+    role: str
+    model_asked: str
+    model_served: str | None = None
+    resource: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    turns: int | None = None
+    requests: int | None = None
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    cost_usd_micros: int | None = None
+    stated_cost_usd_micros: int | None = None
+    context_tokens: int | None = None
+    context_peak_tokens: int | None = None
+    context_window: int | None = None
+    exit_code: int | None = None
+    outcome: Outcome | None = None
+    kill_reason: str = ""
+    error_kind: str = ""
+    error_text: str = ""
+    prompt_bytes: int | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration, waits included; None while it runs."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return (self.ended_at - self.started_at).total_seconds()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended other than normally."""
+        return self.outcome not in (None, Outcome.COMPLETE) or bool(self.kill_reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRow:
+    """One check of one job's final commit, and how the same check ended on the untouched base."""
+
+    job_id: int
+    name: str
+    status: CheckStatus
+    seconds: float | None = None
+    reason: str = ""
+    baseline: CheckStatus | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileRow:
+    """What a profile is made of, for the reader of a report."""
+
+    profile: str
+    profile_hash: str
+    agent: str
+    agent_version: str | None
+    reasoning_model: str
+    build_model: str
+    loop: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineNote:
+    """Something about a machine that a reader must know (quarantine, restart, other hardware)."""
+
+    machine: str
+    text: str
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All rows of one experiment as they stood at `generated_at`."""
+
+    experiment: str
+    generated_at: datetime
+    jobs: tuple[JobRow, ...]
+    stages: tuple[StageRow, ...] = ()
+    checks: tuple[CheckRow, ...] = ()
+    profiles: tuple[ProfileRow, ...] = ()
+    notes: tuple[MachineNote, ...] = ()
+
+
+def params_text(params: Mapping[str, ParamValue]) -> str:
+    """Swept values in a fixed order: `a=1, b=2`."""
+    return ", ".join(f"{name}={params[name]}" for name in sorted(params))

@@ -1,0 +1,213 @@
+"""The rows that analysis and reports work on, read from the tables."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from orchestrator.analysis.rows import CheckRow, CheckStatus, Evidence, JobRow, ProfileRow, StageRow
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
+from orchestrator.domain.states import JobState
+from orchestrator.domain.usage import TokenUsage, add_known
+from orchestrator.storage.engine import Database
+from orchestrator.storage.tables import attempts, cells, checks, experiments, jobs, stages
+
+_NOT_WORK = frozenset({OutcomeClass.INFRA, OutcomeClass.USER})
+
+
+def experiment_names(database: Database) -> list[str]:
+    """Every experiment, newest submit first."""
+    with database.read() as connection:
+        query = sa.select(experiments.c.name).order_by(experiments.c.submitted_at.desc(), experiments.c.id.desc())
+        return list(connection.execute(query).scalars())
+
+
+def load_evidence(database: Database, experiment: str, now: datetime, *, with_stages: bool = True) -> Evidence:
+    """Everything measured for an experiment. Raises NotFound with the names that exist."""
+    with database.read() as connection:
+        found = connection.execute(sa.select(experiments.c.id).where(experiments.c.name == experiment)).scalar()
+        if found is None:
+            names = ", ".join(experiment_names(database)) or "none yet"
+            raise NotFound(f"no experiment {experiment!r} in {database!r}; there are: {names}")
+        cell_rows = {row.id: row for row in connection.execute(sa.select(cells).where(cells.c.experiment_id == found))}
+        mine = sa.select(jobs.c.id).where(jobs.c.experiment_id == found)
+        job_rows = connection.execute(
+            sa.select(jobs).where(jobs.c.experiment_id == found).order_by(jobs.c.position)
+        ).all()
+        tries = connection.execute(
+            sa.select(attempts).where(attempts.c.job_id.in_(mine)).order_by(attempts.c.job_id, attempts.c.number)
+        ).all()
+        stage_rows = _stage_rows(connection, mine) if with_stages else []
+        check_rows = _check_rows(connection, mine)
+    by_job: dict[int, list[Any]] = defaultdict(list)
+    for attempt in tries:
+        by_job[attempt.job_id].append(attempt)
+    stages_of: dict[int, list[StageRow]] = defaultdict(list)
+    for stage in stage_rows:
+        stages_of[stage.job_id].append(stage)
+    return Evidence(
+        experiment=experiment,
+        generated_at=now,
+        jobs=tuple(
+            _job_row(experiment, row, cell_rows[row.cell_id], by_job[row.id], stages_of[row.id]) for row in job_rows
+        ),
+        stages=tuple(stage_rows),
+        checks=tuple(check_rows),
+        profiles=tuple(_profiles(cell_rows)),
+    )
+
+
+def _worked(attempt: Any) -> bool:
+    return attempt.outcome is None or outcome_class(Outcome(attempt.outcome)) not in _NOT_WORK
+
+
+def _job_row(experiment: str, job: Any, cell: Any, tries: Sequence[Any], stage_rows: Sequence[StageRow]) -> JobRow:
+    work = [attempt for attempt in tries if _worked(attempt)]
+    counted = {attempt.number for attempt in work}
+    mine = [stage for stage in stage_rows if stage.attempt in counted]
+    last = tries[-1] if tries else None
+    fills = [s.context_peak_tokens / s.context_window for s in mine if s.context_peak_tokens and s.context_window]
+    outcome = job.outcome or (last.outcome if last is not None else None)
+    return JobRow(
+        job_id=job.id,
+        experiment=experiment,
+        target=cell.spec["target"]["label"],
+        profile=cell.profile,
+        profile_hash=cell.profile_hash,
+        params=cell.params,
+        repeat=job.repeat,
+        state=JobState(job.state),
+        waiting_reason=job.waiting_reason or "",
+        attempts=job.attempts,
+        outcome=Outcome(outcome) if outcome else None,
+        detail=job.detail or (last.detail if last is not None else "") or "",
+        started_at=tries[0].started_at if tries else None,
+        ended_at=job.finished_at,
+        wall_seconds=_total(attempt.wall_seconds for attempt in work),
+        working_seconds=_total(attempt.working_seconds for attempt in work),
+        rate_limit_wait_seconds=_total(attempt.rate_limit_wait_seconds for attempt in work),
+        tokens=sum((stage.usage for stage in mine), TokenUsage()),
+        cost_usd_micros=_complete([stage.cost_usd_micros for stage in mine]),
+        stated_cost_usd_micros=_complete([stage.stated_cost_usd_micros for stage in mine]),
+        remote_calls=_calls(mine, "account:"),
+        local_calls=_calls(mine, "pool:"),
+        context_peak_fill=max(fills, default=None),
+        lines_added=last.lines_added if last is not None else None,
+        lines_removed=last.lines_removed if last is not None else None,
+        files_changed=last.files_changed if last is not None else None,
+        commits=last.commits if last is not None else None,
+        infra_attempts=job.infra_attempts,
+        final_text=(last.final_text if last is not None else "") or "",
+    )
+
+
+def _total(values: Any) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _complete(values: Sequence[int | None]) -> int | None:
+    """The sum, or None when a part of it is unknown: half a cost is not a cost."""
+    if not values or any(value is None for value in values):
+        return None
+    return sum(value for value in values if value is not None)
+
+
+def _calls(stage_rows: Sequence[StageRow], kind: str) -> int | None:
+    if not stage_rows:
+        return None
+    total: int | None = 0
+    for stage in stage_rows:
+        if stage.resource.startswith(kind):
+            total = add_known(total, stage.requests)
+    return total
+
+
+def _stage_rows(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> list[StageRow]:
+    query = (
+        sa.select(stages, attempts.c.job_id, attempts.c.number)
+        .join(attempts, attempts.c.id == stages.c.attempt_id)
+        .where(attempts.c.job_id.in_(mine))
+        .order_by(attempts.c.job_id, attempts.c.number, stages.c.ordinal)
+    )
+    return [
+        StageRow(
+            job_id=row.job_id,
+            attempt=row.number,
+            order=row.ordinal,
+            stage=row.stage,
+            role=row.role,
+            model_asked=row.model_asked,
+            model_served=row.model_served,
+            resource=row.resource,
+            started_at=row.started_at,
+            ended_at=row.ended_at,
+            turns=row.turns,
+            requests=row.requests,
+            usage=TokenUsage(
+                input=row.input_tokens,
+                output=row.output_tokens,
+                cache_read=row.cache_read_tokens,
+                cache_write=row.cache_write_tokens,
+                reasoning=row.reasoning_tokens,
+            ),
+            cost_usd_micros=row.cost_usd_micros,
+            stated_cost_usd_micros=row.stated_cost_usd_micros,
+            context_tokens=row.context_tokens,
+            context_peak_tokens=row.context_peak_tokens,
+            context_window=row.context_window,
+            exit_code=row.exit_code,
+            outcome=Outcome(row.outcome) if row.outcome else None,
+            kill_reason=row.kill_reason or "",
+            error_kind=row.error_kind or "",
+            error_text=row.error_text or "",
+            prompt_bytes=row.prompt_bytes,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _check_rows(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> list[CheckRow]:
+    base = sa.select(checks.c.target_id, checks.c.name, checks.c.status).where(checks.c.kind == "baseline")
+    baseline = {(row.target_id, row.name): CheckStatus(row.status) for row in connection.execute(base)}
+    last = sa.select(sa.func.max(attempts.c.number)).where(attempts.c.job_id == jobs.c.id).correlate(jobs)
+    query = (
+        sa.select(checks, attempts.c.job_id)
+        .join(attempts, attempts.c.id == checks.c.attempt_id)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .where(attempts.c.job_id.in_(mine), checks.c.kind == "final", attempts.c.number == last.scalar_subquery())
+        .order_by(attempts.c.job_id, checks.c.name)
+    )
+    return [
+        CheckRow(
+            job_id=row.job_id,
+            name=row.name,
+            status=CheckStatus(row.status),
+            seconds=row.seconds,
+            reason=row.reason or "",
+            baseline=baseline.get((row.target_id, row.name)),
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _profiles(cell_rows: Mapping[int, Any]) -> list[ProfileRow]:
+    seen: dict[tuple[str, str], ProfileRow] = {}
+    for cell in cell_rows.values():
+        spec = cell.spec
+        seen.setdefault(
+            (cell.profile, cell.profile_hash),
+            ProfileRow(
+                profile=cell.profile,
+                profile_hash=cell.profile_hash,
+                agent=spec["agent"],
+                agent_version=spec["agent_version"],
+                reasoning_model=spec["models"]["reasoning"]["name"],
+                build_model=spec["models"]["build"]["name"],
+                loop=spec["loop"],
+            ),
+        )
+    return list(seen.values())
