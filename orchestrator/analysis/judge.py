@@ -1,0 +1,98 @@
+"""What one job says: does it count for quality, is it solved, and under which word does its end go."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+from orchestrator.analysis.rows import CheckRow, CheckStatus, JobRow
+from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
+from orchestrator.domain.states import FINAL_JOB_STATES, JobState
+
+Checks = Mapping[int, Sequence[CheckRow]]
+
+
+class Standing(StrEnum):
+    """How a job takes part in the numbers. Only RESULT is in the denominator of quality."""
+
+    RESULT = "result"
+    INFRA = "infra"
+    QUOTA = "quota"
+    CANCELLED = "cancelled"
+    INVALID = "invalid"
+    OPEN = "open"
+
+
+SOLVED = "solved"
+CHECKS_FAILED = "checks_failed"
+NOT_JUDGED = "not_judged"
+
+_STANDINGS = {
+    OutcomeClass.RESULT: Standing.RESULT,
+    OutcomeClass.INFRA: Standing.INFRA,
+    OutcomeClass.QUOTA: Standing.QUOTA,
+    OutcomeClass.USER: Standing.CANCELLED,
+    OutcomeClass.INVALID: Standing.INVALID,
+}
+
+
+def standing(job: JobRow) -> Standing:
+    """The job's part in the numbers. A job that is not final is open, whatever an earlier attempt of it was;
+    a final one without a recorded outcome died of infrastructure."""
+    if job.state is JobState.CANCELLED:
+        return Standing.CANCELLED
+    if job.state is JobState.INVALID:
+        return Standing.INVALID
+    if job.state is JobState.PARKED:
+        return Standing.QUOTA
+    if job.state not in FINAL_JOB_STATES:
+        return Standing.OPEN
+    return Standing.INFRA if job.outcome is None else _STANDINGS[outcome_class(job.outcome)]
+
+
+def is_solved(job: JobRow, checks: Sequence[CheckRow]) -> bool:
+    """Outcome `complete` and every check passed. Without checks, `complete` alone."""
+    if standing(job) is not Standing.RESULT or job.outcome is not Outcome.COMPLETE:
+        return False
+    return all(check.status is CheckStatus.PASS for check in checks)
+
+
+def is_judged(job: JobRow, checks: Sequence[CheckRow]) -> bool:
+    """False for a complete job of which no check failed but one gave no answer; it counts as not solved."""
+    if job.outcome is not Outcome.COMPLETE:
+        return True
+    statuses = {check.status for check in checks}
+    return CheckStatus.FAIL in statuses or not statuses & {CheckStatus.ERROR, CheckStatus.NOT_RUN}
+
+
+def end_word(job: JobRow, checks: Sequence[CheckRow]) -> str:
+    """`solved`, `checks_failed`, `not_judged`, an outcome's name, or the state of a job that is not final."""
+    kind = standing(job)
+    if kind in (Standing.OPEN, Standing.CANCELLED, Standing.QUOTA) or job.outcome is None:
+        return job.state.value
+    if kind is not Standing.RESULT or job.outcome is not Outcome.COMPLETE:
+        return job.outcome.value
+    if is_solved(job, checks):
+        return SOLVED
+    return CHECKS_FAILED if is_judged(job, checks) else NOT_JUDGED
+
+
+def word_standing(word: str) -> Standing:
+    """The standing of jobs whose end goes under this word (see `end_word`)."""
+    if word in (SOLVED, CHECKS_FAILED, NOT_JUDGED):
+        return Standing.RESULT
+    if word == JobState.PARKED:
+        return Standing.QUOTA
+    if word in frozenset(JobState) - FINAL_JOB_STATES:  # before the outcomes: `paused` is both
+        return Standing.OPEN
+    if word == JobState.INVALID:
+        return Standing.INVALID
+    if word in frozenset(Outcome):
+        return _STANDINGS[outcome_class(Outcome(word))]
+    return Standing.INFRA
+
+
+def group_checks(checks: Sequence[CheckRow]) -> dict[int, list[CheckRow]]:
+    """The checks of each job, in their order."""
+    grouped: dict[int, list[CheckRow]] = {}
+    for check in checks:
+        grouped.setdefault(check.job_id, []).append(check)
+    return grouped

@@ -1,0 +1,66 @@
+"""Everything that a report shows, computed once from the evidence."""
+
+from dataclasses import dataclass
+
+from orchestrator.analysis.advice import Advice, advise
+from orchestrator.analysis.judge import group_checks
+from orchestrator.analysis.legacy import LegacyScore
+from orchestrator.analysis.matrix import Cell, CheckSummary, cells, check_summaries
+from orchestrator.analysis.pareto import Frontier, frontier
+from orchestrator.analysis.quota import Offload, ResourceUse, offloads, resource_use
+from orchestrator.analysis.ranking import Ranking, legacy_ranking, rank
+from orchestrator.analysis.rows import Evidence
+from orchestrator.analysis.stages import StageSummary, summarize_stages
+from orchestrator.analysis.summary import VariantSummary, summarize
+from orchestrator.analysis.verdict import verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """The analysis of one experiment. `summaries` come in the order of the ranking, unranked ones last."""
+
+    evidence: Evidence
+    summaries: tuple[VariantSummary, ...]
+    ranking: Ranking
+    verdict: tuple[str, ...]
+    advice: tuple[Advice, ...]
+    frontier: Frontier
+    cells: tuple[Cell, ...]
+    checks: tuple[CheckSummary, ...]
+    stages: tuple[StageSummary, ...]
+    resources: tuple[ResourceUse, ...]
+    offloads: tuple[Offload, ...]
+    legacy: tuple[LegacyScore, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The variants' labels in the order of the ranking."""
+        return tuple(entry.label for entry in self.summaries)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets by name."""
+        return tuple(sorted({job.target for job in self.evidence.jobs}))
+
+
+def study(evidence: Evidence) -> Study:
+    """Analyse the evidence. Pure: the same rows give the same study."""
+    checks = group_checks(evidence.checks)
+    summaries = summarize(evidence.jobs, checks)
+    ranking = rank(summaries)
+    ordered = (*(place.summary for place in ranking.places), *ranking.unranked)
+    resources = resource_use(evidence.jobs, evidence.stages)
+    return Study(
+        evidence=evidence,
+        summaries=ordered,
+        ranking=ranking,
+        verdict=verdict(ordered, ranking),
+        advice=advise(ranking),
+        frontier=frontier(ordered),
+        cells=cells(evidence.jobs, checks),
+        checks=check_summaries(evidence.jobs, checks),
+        stages=summarize_stages(evidence.jobs, evidence.stages),
+        resources=resources,
+        offloads=offloads(evidence.jobs, resources),
+        legacy=legacy_ranking(ordered),
+    )

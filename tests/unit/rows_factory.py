@@ -1,0 +1,235 @@
+"""Synthetic evidence: a realistic night with every outcome, unknown costs, infra deaths and hostile text."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from orchestrator.analysis.rows import CheckRow, CheckStatus, Evidence, JobRow, MachineNote, ProfileRow, StageRow
+from orchestrator.domain.outcome import Outcome
+from orchestrator.domain.states import JobState
+from orchestrator.domain.usage import TokenUsage
+
+NIGHT = datetime(2026, 3, 4, 22, 0, tzinfo=UTC)
+HOSTILE = (
+    "<script>alert('x')</script> \u202egnp.exe\u202c \x1b[31mred\x1b[0m \u2066iso\u2069 `tick` | pipe | </details>"
+    " <img src=http://example.invalid/x.png onerror=alert(1)> {{ 7 * 7 }} " + "W" * 10_000
+)
+
+_PROFILES = {
+    # solved rate, $ per job (None = unknown), seconds, reasoning, build
+    "opus": (0.86, 1.92, 1500, "opus-4.6", "opus-4.6"),
+    "hybrid": (0.80, 0.61, 1750, "opus-4.6", "devstral-small-2"),
+    "sonnet": (0.62, 0.74, 1100, "sonnet-4.5", "sonnet-4.5"),
+    "opus-sonnet": (0.78, 1.10, 1300, "opus-4.6", "sonnet-4.5"),
+    "sonnet-hybrid": (0.55, 0.33, 1600, "sonnet-4.5", "devstral-small-2"),
+    "devstral": (0.30, 0.0, 2100, "devstral-small-2", "devstral-small-2"),
+    "gemini-preview": (0.58, None, 980, "gemini-3-preview", "gemini-3-preview"),
+}
+_TARGETS = ("shapes-c", "ledger-py", "http-router-go", "parser-rs", "billing-ts", "gc-barriers-c", "calendar-kt")
+_UNSOLVED = [outcome for outcome in Outcome if outcome not in (Outcome.COMPLETE, Outcome.PAUSED)]
+_STAGES = ("plan", "build", "verify", "build", "judge")
+
+
+def job(job_id: int = 1, **changes: Any) -> JobRow:
+    """A solved job unless told otherwise."""
+    values: dict[str, Any] = {
+        "job_id": job_id,
+        "experiment": "showdown",
+        "target": "shapes-c",
+        "profile": "hybrid",
+        "profile_hash": "a" * 64,
+        "state": JobState.DONE,
+        "attempts": 1,
+        "outcome": Outcome.COMPLETE,
+        "started_at": NIGHT,
+        "ended_at": NIGHT + timedelta(seconds=100),
+        "wall_seconds": 100.0,
+        "working_seconds": 90.0,
+        "rate_limit_wait_seconds": 10.0,
+        "tokens": TokenUsage(input=1000, output=200, cache_read=5000, cache_write=None, reasoning=None),
+        "cost_usd_micros": 500_000,
+        "remote_calls": 4,
+        "local_calls": 6,
+    }
+    return JobRow(**(values | changes))
+
+
+def many(solved: int, unsolved: int, *, start: int = 1, **changes: Any) -> list[JobRow]:
+    """Jobs of one variant: so many solved, so many that made no progress, one target each."""
+    made = []
+    for index in range(solved + unsolved):
+        end: dict[str, Any] = {"target": f"t{index}"}
+        if index >= solved:
+            end |= {"outcome": Outcome.NO_PROGRESS, "state": JobState.FAILED}
+        made.append(job(start + index, **(end | changes)))
+    return made
+
+
+def night(repeats: int = 3, seed: int = 7) -> Evidence:
+    """The whole showdown: seven targets, seven profiles."""
+    draw = random.Random(seed)
+    jobs: list[JobRow] = []
+    stages: list[StageRow] = []
+    checks: list[CheckRow] = []
+    for target_index, target in enumerate(_TARGETS):
+        for profile, facts in _PROFILES.items():
+            for repeat in range(1, repeats + 1):
+                row = _night_job(len(jobs) + 1, target, target_index, profile, facts, repeat, draw)
+                jobs.append(row)
+                stages.extend(_night_stages(row, facts, draw))
+                checks.extend(_night_checks(row, draw))
+    return Evidence(
+        experiment="001-profile-showdown",
+        generated_at=NIGHT + timedelta(hours=10),
+        jobs=tuple(jobs),
+        stages=tuple(stages),
+        checks=tuple(checks),
+        profiles=tuple(
+            ProfileRow(
+                profile=name,
+                profile_hash=_hash(name),
+                agent="opencode",
+                agent_version="1.18.33",
+                reasoning_model=facts[3],
+                build_model=facts[4],
+                loop="staged",
+            )
+            for name, facts in _PROFILES.items()
+        ),
+        notes=(MachineNote(machine="redbox", text="quarantined after 3 set-up failures in a row", at=NIGHT),),
+    )
+
+
+def _hash(profile: str) -> str:
+    return (profile.encode().hex() + "0" * 64)[:64]
+
+
+def _night_job(
+    job_id: int,
+    target: str,
+    target_index: int,
+    profile: str,
+    facts: tuple[float, float | None, int, str, str],
+    repeat: int,
+    draw: random.Random,
+) -> JobRow:
+    rate, cost, seconds, *_ = facts
+    difficulty = 0.12 * (target_index - 3)
+    good = draw.random() < rate - difficulty
+    outcome = Outcome.COMPLETE if good or draw.random() < 0.3 else draw.choice(_UNSOLVED)
+    state = _state(outcome)
+    wall = seconds * draw.uniform(0.5, 1.8)
+    unknown_cost = cost is None or (profile == "sonnet-hybrid" and draw.random() < 0.3)
+    scale = draw.uniform(0.6, 1.6)
+    local = int(40 * scale) if "devstral" in facts[4] else 0
+    started = NIGHT + timedelta(seconds=draw.uniform(0, 30_000))
+    final = outcome is not Outcome.QUOTA_PARKED
+    return JobRow(
+        job_id=job_id,
+        experiment="001-profile-showdown",
+        target=target,
+        profile=profile,
+        profile_hash=_hash(profile),
+        repeat=repeat,
+        state=state,
+        waiting_reason="" if final else "account max: the weekly limit resets at 06:00",
+        attempts=1 + (outcome is Outcome.INFRA_ERROR),
+        outcome=outcome,
+        detail="" if outcome is Outcome.COMPLETE else f"ended as {outcome.value} <b>by</b> the guard",
+        started_at=started,
+        ended_at=started + timedelta(seconds=wall) if final else None,
+        wall_seconds=wall,
+        working_seconds=wall * 0.93,
+        rate_limit_wait_seconds=wall * 0.07 if "opus" in profile else 0.0,
+        tokens=TokenUsage(
+            input=int(60_000 * scale),
+            output=int(21_000 * scale),
+            cache_read=int(900_000 * scale) if profile != "gemini-preview" else None,
+            reasoning=int(7_000 * scale) if "opus" in profile else None,
+        ),
+        cost_usd_micros=None if unknown_cost or cost is None else round(cost * scale * 1e6),
+        stated_cost_usd_micros=None if cost is None else round(cost * scale * 1.04e6),
+        remote_calls=int(30 * scale) if profile != "devstral" else 0,
+        local_calls=local,
+        context_peak_fill=min(0.97, 0.5 * scale),
+        lines_added=int(180 * scale),
+        lines_removed=int(60 * scale),
+        files_changed=int(6 * scale),
+        commits=3 if good else 1,  # also how the checks below know whether the work is right
+        infra_attempts=1 if outcome in (Outcome.INFRA_ERROR, Outcome.SETUP_FAILED) else 0,
+        final_text=HOSTILE if job_id % 5 == 0 else f"I implemented the change in {target} and all tests pass.",
+    )
+
+
+def _state(outcome: Outcome) -> JobState:
+    special = {
+        Outcome.COMPLETE: JobState.DONE,
+        Outcome.QUOTA_PARKED: JobState.PARKED,
+        Outcome.CANCELLED: JobState.CANCELLED,
+        Outcome.MODEL_MISMATCH: JobState.INVALID,
+    }
+    return special.get(outcome, JobState.FAILED)
+
+
+def _night_stages(
+    row: JobRow, facts: tuple[float, float | None, int, str, str], draw: random.Random
+) -> list[StageRow]:
+    made: list[StageRow] = []
+    shares = [0.1, 0.4, 0.12, 0.3, 0.08]
+    at = row.started_at or NIGHT
+    for order, (stage, share) in enumerate(zip(_STAGES, shares, strict=True), start=1):
+        model = facts[4] if stage == "build" else facts[3]
+        ended = at + timedelta(seconds=(row.wall_seconds or 0) * share)
+        last = order == len(_STAGES)
+        bad = last and row.outcome is not Outcome.COMPLETE
+        made.append(
+            StageRow(
+                job_id=row.job_id,
+                attempt=1,
+                order=order,
+                stage=stage,
+                role="build" if stage == "build" else "reasoning",
+                model_asked=model,
+                model_served=model,
+                resource="pool:redbox" if "devstral" in model else "account:max",
+                started_at=at,
+                ended_at=ended,
+                turns=draw.randint(2, 18),
+                usage=TokenUsage(
+                    input=int((row.tokens.input or 0) * share),
+                    output=int((row.tokens.output or 0) * share),
+                    cache_read=None if row.tokens.cache_read is None else int(row.tokens.cache_read * share),
+                ),
+                cost_usd_micros=None if row.cost_usd_micros is None else int(row.cost_usd_micros * share),
+                context_peak_tokens=draw.randint(30_000, 180_000),
+                context_window=200_000,
+                exit_code=143 if bad else 0,
+                outcome=row.outcome if bad else None,
+                kill_reason=row.detail if bad else "",
+                error_kind="server" if bad else "",
+                error_text=HOSTILE if bad else "",
+                prompt_bytes=5_120,
+            )
+        )
+        at = ended
+    return made
+
+
+def _night_checks(row: JobRow, draw: random.Random) -> list[CheckRow]:
+    if row.outcome is not Outcome.COMPLETE:
+        return []
+    good = row.commits == 3
+    unclear = draw.random() < 0.03
+    tests = CheckStatus.ERROR if unclear else CheckStatus.PASS if good else CheckStatus.FAIL
+    return [
+        CheckRow(job_id=row.job_id, name="build", status=CheckStatus.PASS, seconds=12.0, baseline=CheckStatus.PASS),
+        CheckRow(
+            job_id=row.job_id,
+            name="tests",
+            status=tests,
+            seconds=48.0,
+            reason="" if tests is CheckStatus.PASS else "exit 1: 2 of 31 tests fail <b>test_x</b>",
+            baseline=CheckStatus.FAIL,
+        ),
+        CheckRow(job_id=row.job_id, name="hidden-tests", status=tests, seconds=31.0, baseline=CheckStatus.FAIL),
+    ]
