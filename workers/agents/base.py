@@ -21,6 +21,8 @@ class StageContext:
     `base_url` is the gateway's address for this attempt and stage, without `/v1`; the provider's real key is
     never here: agents get `api_key`, a token that only the gateway accepts.
     `session_id` is set when an earlier session is to be resumed. `home`, `tmp` and `logs` belong to this job.
+    `host_env` is the machine's environment as the caller hands it over: programs are looked up over its `PATH`
+    and little else of it reaches an agent (see `environment.clean_env`); `extra_env` is the user's own.
     """
 
     worktree: Path
@@ -35,6 +37,7 @@ class StageContext:
     session_id: str | None = None
     command: CommandAgent | None = None
     extra_env: Mapping[str, str] = field(default_factory=dict)
+    host_env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,4 +81,5 @@ class AgentAdapter(Protocol):
         """Write the agent's configuration into the job's own HOME and return how to start it."""
 
     def reader(self, context: StageContext) -> StreamReader:
-        """A fresh reader for one run."""
+        """A fresh reader for one run. Make it before the process starts: what its session files hold by then is
+        an earlier stage's and is not told again."""

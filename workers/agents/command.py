@@ -1,0 +1,79 @@
+"""Any program as agent, by the experiment file's template. Its output is free text; tokens come from the gateway."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from orchestrator.domain.events import AgentEnded, EndReason, Event, OutputSeen
+from orchestrator.domain.experiment import CommandAgent
+from workers.agents.base import Launch, StageContext
+from workers.agents.environment import clean_env, program_version, require_program
+from workers.agents.reading import MAX_TEXT_CHARS, storable
+
+_PLACEHOLDER = re.compile(r"\{(prompt_file|base_url|model|worktree|session|api_key)\}")
+
+
+class Command:
+    """The adapter of one command agent."""
+
+    def __init__(self, name: str, command: CommandAgent) -> None:
+        self.name = name
+        self.protocols: tuple[str, ...] = ("chat", "messages", "responses")
+        self._command = command
+
+    def version(self, env: Mapping[str, str]) -> str | None:
+        """What the template's `version` command prints last in its first line; None without such a command."""
+        return program_version(self._command.version, env) if self._command.version else None
+
+    def install_hint(self) -> str:
+        """How to install it."""
+        return f"see the program's own instructions ({self._command.command[0]!r} must be on the PATH)"
+
+    def launch(self, context: StageContext) -> Launch:
+        """The template with its placeholders filled in; other braces stay as they are."""
+        values = {
+            "prompt_file": str(context.prompt_file),
+            "base_url": context.base_url,
+            "model": context.model.name,
+            "worktree": str(context.worktree),
+            "session": context.session_id or "",
+            "api_key": context.api_key,
+        }
+
+        def fill(template: str) -> str:
+            return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
+
+        env = clean_env(context) | {key: fill(value) for key, value in self._command.env.items()}
+        program, *arguments = (fill(part) for part in self._command.command)
+        argv = (require_program(program, env, self.install_hint()), *arguments)
+        stdin = context.prompt_file if self._command.stdin else None
+        return Launch(argv=argv, env=env, cwd=context.worktree, stdin_file=stdin)
+
+    def reader(self, context: StageContext) -> "CommandReader":
+        """A fresh reader for one run."""
+        return CommandReader()
+
+
+class CommandReader:
+    """Keeps the end of standard output: the answer, as far as anybody can tell."""
+
+    def __init__(self) -> None:
+        self.unparsed = 0
+        self._tail = b""
+
+    def feed(self, data: bytes) -> Sequence[Event]:
+        """That something was written."""
+        # Four bytes are the longest UTF-8 character, so this many always hold the characters that are kept.
+        self._tail = (self._tail + data)[-4 * MAX_TEXT_CHARS :] if data else self._tail
+        return (OutputSeen(size_bytes=len(data)),) if data else ()
+
+    def poll(self) -> Sequence[Event]:
+        """There is no session file."""
+        return ()
+
+    def finish(self, exit_code: int | None, stderr_tail: str) -> AgentEnded:
+        """Such a program has nothing but its exit code to tell its end by."""
+        reasons = {0: EndReason.FINISHED, None: EndReason.NO_FINAL_EVENT}
+        killed = exit_code is not None and exit_code < 0
+        reason = EndReason.NO_FINAL_EVENT if killed else reasons.get(exit_code, EndReason.ERROR)
+        final = storable(self._tail.decode("utf-8", "replace")).strip()
+        return AgentEnded(reason=reason, exit_code=exit_code, final_text=final)
