@@ -1,24 +1,72 @@
 """The experiment file as values: what a user submits. Reading it from YAML is `orchestrator.files`' part."""
 
+import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
-from orchestrator.domain.durations import Seconds
+from orchestrator.domain.durations import Seconds, compact_duration
 from orchestrator.domain.limits import Limits
 
+BUILT_IN_AGENTS = ("opencode", "mini", "codex", "reference")
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[^/\s]+@[^/\s:]+:")
+_REMOTE_SCHEMES = ("https://", "http://", "ssh://", "git://", "file://")
+# The published shapes of provider and forge keys. Values of `env` are stored with every job.
+_KEY_SHAPE = re.compile(r"(?:sk-|ghp_|gho_|github_pat_|glpat-|hf_|xox[abp]-|AKIA|AIza)[A-Za-z0-9_-]{12,}")
 
 
 def _check_name(value: str) -> str:
-    if not _NAME.fullmatch(value) or ".." in value or value.endswith(".lock"):
+    if not _NAME.fullmatch(value) or ".." in value or value.endswith((".lock", ".")):
         raise ValueError("1-64 letters, digits, '.', '_' or '-', beginning with a letter or digit")
     return value
 
 
+def _check_env(env: Mapping[str, str]) -> Mapping[str, str]:
+    for name, value in env.items():
+        if not name or "=" in name:
+            raise ValueError("names of environment variables, without '='")
+        if _KEY_SHAPE.search(value):
+            raise ValueError(f"no keys in files: {name} looks like one; accounts name theirs as env:VARIABLE")
+    return env
+
+
+def is_remote(source: str) -> bool:
+    """Whether a repository is named by a URL (or `user@host:path`) and not by a local path."""
+    return _REMOTE.match(source) is not None
+
+
+def _check_repo(value: str) -> str:
+    if not value or value.startswith("-") or "::" in value.split("/", 1)[0]:
+        raise ValueError("a local path, or a https, ssh or file URL")
+    if "://" in value and not value.startswith(_REMOTE_SCHEMES):
+        raise ValueError("a local path, or a https, ssh or file URL")
+    if re.match(r"https?://[^/@]*@", value):
+        raise ValueError("a URL without user or password; git's own credential helper supplies those")
+    return value
+
+
+def _check_revision(value: str) -> str:
+    if not value or value.startswith("-") or re.search(r"[\s~^:?*\[\\]|\.\.", value):
+        raise ValueError("a branch, a tag or a commit")
+    return value
+
+
+def _check_inside(value: str) -> str:
+    if not value or value.startswith(("/", "-", "~")) or ".." in value.split("/"):
+        raise ValueError("a path inside the repository, without '..'")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
+RepoSource = Annotated[str, AfterValidator(_check_repo)]
+Env = Annotated[Mapping[str, str], AfterValidator(_check_env)]
+Text = Annotated[str, Field(min_length=1)]
+
+Scalar = str | int | float | bool | None
 
 
 class Model(BaseModel):
@@ -28,27 +76,35 @@ class Model(BaseModel):
 
 
 class Check(Model):
-    """A named check: a shell command of the user's, run in a clean checkout of the final commit. Exit 0 = pass."""
+    """A named check: a shell command of the user's, run in a clean checkout of the final commit. Exit 0 = pass.
+
+    Written as text it is the command.
+    """
 
     run: str = Field(min_length=1)
     timeout: Seconds = 300.0
 
-
-def _as_check(value: object) -> object:
-    return {"run": value} if isinstance(value, str) else value
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, value: object) -> object:
+        return {"run": value} if isinstance(value, str) else value
 
 
 class Target(Model):
     """A repository at a base, with its task and its checks. Exactly one of `repo` and `worktree`."""
 
     name: Name | None = Field(None, description="Default: the last part of the path.")
-    repo: str | None = Field(None, description="Local path or URL of a git repository.")
-    worktree: str | None = Field(None, description="An existing clean worktree; its HEAD is the base.")
-    base: str = Field("HEAD", description="Branch, tag or commit; pinned to a full SHA at submit.")
-    task: str | None = Field(None, description="Path of the task file, which must exist at the base.")
-    prompt: str | None = Field(None, description="The task as text, instead of a file.")
-    setup: str | None = Field(None, description="Shell command that prepares a fresh worktree.")
-    checks: Mapping[Name, Annotated[Check, BeforeValidator(_as_check)]] = Field(default_factory=dict)
+    repo: RepoSource | None = Field(None, description="Local path or URL of a git repository.")
+    worktree: RepoSource | None = Field(None, description="An existing clean worktree; its HEAD is the base.")
+    base: Annotated[str, AfterValidator(_check_revision)] = Field(
+        "HEAD", description="Branch, tag or commit; pinned to a full SHA at submit."
+    )
+    task: Annotated[str, AfterValidator(_check_inside)] | None = Field(
+        None, description="Path of the task file, which must exist at the base."
+    )
+    prompt: Text | None = Field(None, description="The task as text, instead of a file.")
+    setup: Text | None = Field(None, description="Shell command that prepares a fresh worktree.")
+    checks: Mapping[Name, Check] = Field(default_factory=dict, description="Commands that tell whether it worked.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Target":
@@ -56,6 +112,8 @@ class Target(Model):
             raise ValueError("exactly one of 'repo' and 'worktree'")
         if (self.task is None) == (self.prompt is None):
             raise ValueError("exactly one of 'task' (a file at the base) and 'prompt' (text)")
+        if self.worktree is not None and "base" in self.model_fields_set:
+            raise ValueError("no 'base' beside 'worktree': the worktree's HEAD is the base")
         return self
 
     @property
@@ -68,8 +126,8 @@ class Target(Model):
         """The target's name in every table."""
         if self.name:
             return self.name
-        tail = self.source.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")
-        return re.sub(r"[^A-Za-z0-9._-]", "-", tail).strip("-.") or "target"
+        tail = re.split(r"[/:]", self.source.rstrip("/"))[-1].removesuffix(".git")
+        return re.sub(r"[^A-Za-z0-9._-]|\.\.+", "-", tail).strip("-._")[:64].removesuffix(".lock") or "target"
 
 
 class Profile(Model):
@@ -78,14 +136,16 @@ class Profile(Model):
     reasoning: str = Field(description="Model of the stages that plan and judge.")
     build: str = Field(description="Model of the stages that edit.")
     agent: str | None = Field(None, description="Default: the experiment's agent.")
-    env: Mapping[str, str] = Field(default_factory=dict, description="Extra environment of the agent.")
+    env: Env = Field(default_factory=dict, description="Extra environment of the agent.")
 
     @model_validator(mode="before")
     @classmethod
-    def _shorthand(cls, value: Any) -> Any:
+    def _shorthand(cls, value: object) -> object:
         if isinstance(value, str):
             return {"reasoning": value, "build": value}
         if isinstance(value, dict) and "model" in value:
+            if "reasoning" in value or "build" in value:
+                raise ValueError("either 'model' (for every stage) or 'reasoning' and 'build'")
             rest = {key: item for key, item in value.items() if key != "model"}
             return {"reasoning": value["model"], "build": value["model"], **rest}
         return value
@@ -100,9 +160,9 @@ class CommandAgent(Model):
     {session} {api_key}; the prompt is also given on standard input unless `stdin` is false."""
 
     command: tuple[str, ...] = Field(min_length=1)
-    env: Mapping[str, str] = Field(default_factory=dict)
-    stdin: bool = True
-    version: tuple[str, ...] | None = Field(None, description="Command that prints the version.")
+    env: Env = Field(default_factory=dict)
+    stdin: bool = Field(True, strict=True)
+    version: tuple[str, ...] | None = Field(None, min_length=1, description="Command that prints the version.")
 
 
 LoopName = Literal["single", "staged"]
@@ -112,37 +172,111 @@ class Loop(Model):
     """How stages follow each other. Written `staged` it means the defaults of that loop."""
 
     kind: LoopName = "single"
-    max_builds: int = Field(3, ge=1, description="staged: BUILD stages before the run ends as it stands.")
+    max_builds: int = Field(
+        3, ge=1, le=1000, strict=True, description="staged: BUILD stages before the run ends as it stands."
+    )
+    max_decompose_depth: int = Field(
+        3, ge=0, le=20, strict=True, description="staged: how often a task may be split again."
+    )
+    investigate_batch_size: int = Field(
+        5, ge=1, le=1000, strict=True, description="staged: findings that one INVESTIGATE stage gets."
+    )
+    verify_batch_size: int = Field(
+        5, ge=1, le=1000, strict=True, description="staged: tasks that one VERIFY stage gets."
+    )
 
     @model_validator(mode="before")
     @classmethod
-    def _shorthand(cls, value: Any) -> Any:
+    def _shorthand(cls, value: object) -> object:
         return {"kind": value} if isinstance(value, str) else value
+
+
+def _freeze(value: object) -> Scalar | tuple[Scalar, ...]:
+    """A scalar, or a list of scalars as a tuple."""
+    if isinstance(value, list | tuple):
+        scalars = tuple(item for item in value if isinstance(item, get_args(Scalar)))
+        if len(scalars) == len(value):
+            return scalars
+    elif isinstance(value, str | int | float) or value is None:
+        return value
+    raise ValueError("a value, or a list of values")
+
+
+OneOrMore = Annotated[
+    Scalar | tuple[Scalar, ...], PlainValidator(_freeze, json_schema_input_type=Scalar | list[Scalar])
+]
+Rule = Mapping[str, OneOrMore]
 
 
 class Experiment(Model):
     """One experiment file: targets x profiles x swept parameters x repeats."""
 
     experiment: Name = Field(description="The experiment's name; submitting again under it extends it.")
-    fleet: str = Field("fleet.toml", description="Fleet file, relative to this file.")
-    agent: str = "opencode"
+    fleet: Text = Field("fleet.toml", description="Fleet file, relative to this file.")
+    agent: str = Field("opencode", description="A built-in agent, or one of `agents`.")
     agents: Mapping[Name, CommandAgent] = Field(default_factory=dict, description="Your own agents.")
     loop: Loop = Loop()
-    repeats: int = Field(1, ge=1, le=1000)
-    seed: int = 0
+    repeats: int = Field(1, ge=1, le=1000, strict=True)
+    seed: int = Field(0, ge=0, lt=2**63, strict=True, description="Of the execution order.")
     targets: tuple[Target, ...] = Field(min_length=1)
     profiles: Mapping[Name, Profile] = Field(min_length=1)
-    limits: Mapping[str, Any] = Field(
-        default_factory=dict, description="Any limit; a list of values makes it a swept axis."
+    limits: Mapping[str, OneOrMore] = Field(
+        default_factory=dict, description="Any limit or loop parameter; a list of values makes it a swept axis."
     )
-    include: tuple[Mapping[str, Any], ...] = Field((), description="Keep only cells that match one of these.")
-    exclude: tuple[Mapping[str, Any], ...] = Field((), description="Drop cells that match one of these.")
+    include: tuple[Rule, ...] = Field((), description="Keep only cells that match one of these.")
+    exclude: tuple[Rule, ...] = Field((), description="Drop cells that match one of these.")
 
     def agent_of(self, profile: Profile) -> str:
         """The agent that a profile uses."""
         return profile.agent or self.agent
 
+    def limit_values(self) -> dict[str, tuple[Scalar, ...]]:
+        """The values of every limit that the file names, normalised; two or more make an axis."""
+        return {name: tuple(normal_limit(name, one) for one in listed(value)) for name, value in self.limits.items()}
+
+    def axes(self) -> dict[str, tuple[Scalar, ...]]:
+        """The swept parameters and their normalised values, in the order of the file."""
+        return {name: values for name, values in self.limit_values().items() if isinstance(self.limits[name], tuple)}
+
+
+def listed(value: Scalar | tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+    """A value of a limit or rule as a tuple."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def loop_parameter_names() -> tuple[str, ...]:
+    """The parameters of loops, which `limits` accepts too."""
+    return tuple(name for name in Loop.model_fields if name != "kind")
+
 
 def limit_names() -> tuple[str, ...]:
     """The names that `limits` accepts, loop parameters included."""
-    return (*Limits.model_fields, "max_builds")
+    return (*Limits.model_fields, *loop_parameter_names())
+
+
+_DURATIONS = frozenset(
+    name for name, field in Limits.model_fields.items() if any(isinstance(m, BeforeValidator) for m in field.metadata)
+)
+
+
+def normal_limit(name: str, value: Scalar) -> Scalar:
+    """One value of a limit as the run will see it: durations in seconds, counts as int, None = unlimited.
+
+    Raises ValueError (pydantic's for a bad value) when the limit does not accept the value.
+    """
+    if isinstance(value, bool) or (isinstance(value, str) and name not in _DURATIONS):
+        raise ValueError("a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a finite number")
+    holder: BaseModel = (Limits if name in Limits.model_fields else Loop).model_validate({name: value})
+    normal = getattr(holder, name)
+    return normal if normal is None or isinstance(normal, int | float) else str(normal)
+
+
+def show_limit(name: str, value: Scalar) -> str:
+    """A normalised value as people write it: `5m`, `25`, `unlimited`."""
+    if value is None:
+        return "unlimited"
+    if name in _DURATIONS and isinstance(value, int | float):
+        return compact_duration(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,9 +1,10 @@
 """The fleet file as values: accounts, pools, models, prices. Reading it from TOML is `orchestrator.files`' part."""
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from orchestrator.domain.experiment import Model, Name
 from orchestrator.domain.usage import Prices
@@ -12,29 +13,47 @@ Protocol = Literal["chat", "messages", "responses"]
 
 
 def _check_key(value: str) -> str:
-    if not value.startswith(("env:", "file:")):
+    kind, _, name = value.partition(":")
+    if kind not in ("env", "file") or not name.strip():
         raise ValueError("a secret by name: 'env:VARIABLE' or 'file:PATH', never the key itself")
     return value
+
+
+def _check_date(value: object) -> object:
+    # TOML has dates of its own, so a user may leave the quotes out.
+    text = value.isoformat() if type(value) is date else value
+    try:
+        valid = isinstance(text, str) and date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError("a date like 2026-07-01")
+    return text
 
 
 def _check_url(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("a URL beginning with http:// or https://")
+    if "@" in value.split("/", 3)[2]:
+        raise ValueError("a URL without user or password; name the secret in 'key'")
+    if not value.split("/", 3)[2]:
+        raise ValueError("a URL with a host")
     return value.rstrip("/")
 
 
 Url = Annotated[str, AfterValidator(_check_url)]
+IsoDate = Annotated[str, BeforeValidator(_check_date, json_schema_input_type=str)]
 SecretName = Annotated[str, AfterValidator(_check_key)]
 
 
 class ModelPrices(Model):
     """US dollars per million tokens, and the date from which they hold. Absent = unknown, never 0."""
 
-    dated: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
-    input: float | None = Field(None, ge=0)
-    output: float | None = Field(None, ge=0)
-    cache_read: float | None = Field(None, ge=0)
-    cache_write: float | None = Field(None, ge=0)
+    dated: IsoDate = Field(description="Date like 2026-07-01.")
+    input: float | None = Field(None, ge=0, strict=True, allow_inf_nan=False)
+    output: float | None = Field(None, ge=0, strict=True, allow_inf_nan=False)
+    cache_read: float | None = Field(None, ge=0, strict=True, allow_inf_nan=False)
+    cache_write: float | None = Field(None, ge=0, strict=True, allow_inf_nan=False)
 
     def to_prices(self) -> Prices:
         """As the value that `usage.cost_usd_micros` takes."""
@@ -47,7 +66,7 @@ class Account(Model):
     base_url: Url
     protocol: Protocol = "chat"
     key: SecretName | None = Field(None, description="Secret by name: env:VARIABLE or file:PATH.")
-    concurrency: int = Field(1, ge=1)
+    concurrency: int = Field(1, ge=1, le=10_000, strict=True, description="Live sessions, over all machines.")
 
 
 class Pool(Model):
@@ -56,7 +75,7 @@ class Pool(Model):
     base_url: Url
     protocol: Protocol = "chat"
     key: SecretName | None = None
-    slots: int = Field(1, ge=1)
+    slots: int = Field(1, ge=1, le=10_000, strict=True, description="Requests served at a time.")
 
 
 class FleetModel(Model):
@@ -65,8 +84,8 @@ class FleetModel(Model):
     name: str = Field(min_length=1, description="The name that the server knows.")
     account: Name | None = Field(None, description="The account that serves it; or `pool`.")
     pool: Name | None = None
-    context_window: int = Field(gt=0, description="Tokens.")
-    max_output: int = Field(8192, gt=0, description="Tokens of one answer.")
+    context_window: int = Field(gt=0, lt=2**53, strict=True, description="Tokens.")
+    max_output: int = Field(8192, gt=0, lt=2**53, strict=True, description="Tokens of one answer.")
     prices: ModelPrices | None = None
     served_names: tuple[str, ...] = Field((), description="Other names under which the server may answer.")
 

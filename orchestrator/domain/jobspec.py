@@ -52,6 +52,9 @@ class JobSpec(Model):
     models: Mapping[str, ModelSpec] = Field(description="By role: reasoning, build.")
     loop: str
     max_builds: int
+    max_decompose_depth: int = 3
+    investigate_batch_size: int = 5
+    verify_batch_size: int = 5
     limits: Limits
     params: Mapping[str, float | int | str] = Field(default_factory=dict, description="Swept values of this cell.")
 

@@ -1,0 +1,144 @@
+"""In which order jobs start: seeded positions at submit, and the choice of the next jobs in every pass."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+# Later jobs may take a resource from a job that waits for two this often before an account is kept for it.
+DEFAULT_PATIENCE = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """What the order of a job depends on. `variant` tells swept parameters apart (empty when none are swept)."""
+
+    target: str
+    profile: str
+    variant: str = ""
+    repeat: int = 0
+
+
+def interleave(jobs: Sequence[Placed], seed: int, *, after: int = 0) -> tuple[int, ...]:
+    """Positions `after + 1 ..` of new jobs, in the order of `jobs`; every job gets another one.
+
+    Jobs run in blocks: one (target, variant) with all its profiles, in an order drawn for that block alone. So
+    the runs that are compared with each other lie side by side, drift over the night meets all profiles alike, and
+    a night that ends early leaves complete comparisons. Every repeat goes over all blocks before the next begins.
+
+    The draw is a hash of seed and names, never a sequence of random numbers, so it does not depend on the order of
+    the file. To extend a matrix, give the new jobs alone, with `after` = the highest position so far.
+    """
+
+    def key(index: int) -> tuple[int, bytes, str, str, bytes, str]:
+        job = jobs[index]
+        block = _draw(seed, "block", str(job.repeat), job.target, job.variant)
+        within = _draw(seed, "job", str(job.repeat), job.target, job.variant, job.profile)
+        return (job.repeat, block, job.target, job.variant, within, job.profile)
+
+    positions = [0] * len(jobs)
+    for position, index in enumerate(sorted(range(len(jobs)), key=key), start=after + 1):
+        positions[index] = position
+    return tuple(positions)
+
+
+def _draw(seed: int, *parts: str) -> bytes:
+    text = "\0".join((str(seed), *parts))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A ready job. `needs` are its resources (`account:...`, `pool:...`), one slot of each."""
+
+    job_id: int
+    needs: tuple[str, ...]
+    position: int
+    passed_over: int = 0
+
+
+class Picked(NamedTuple):
+    """Jobs to start now, in order of position, and jobs whose `passed_over` is to be raised by one."""
+
+    chosen: tuple[int, ...]
+    passed_over: tuple[int, ...]
+
+
+def pick(
+    candidates: Sequence[Candidate],
+    free: Mapping[str, int],
+    lookahead: Mapping[str, int] | None = None,
+    *,
+    patience: int = DEFAULT_PATIENCE,
+) -> Picked:
+    """Which ready jobs start now.
+
+    `free` is slots less live attempts less hints that are out; it may be negative where hints were sent ahead. A
+    resource that is not in `free` is closed (breaker open, quota reset awaited, no server): jobs that need it
+    are left alone, and hold nothing back. `lookahead` is how far below zero hints may go, for jobs with one
+    resource only.
+
+    A job that needs several resources gets all or none. Each pass in which a later job takes one of them while it
+    cannot start counts as passed over; from `patience` on, its accounts are kept free for it, and nothing is sent
+    ahead to a pool that is all it still waits for. Pool slots are never kept: they come free often, and whoever
+    is first in order gets the next one.
+    """
+    slots = _Slots(free, lookahead or {})
+    ordered = sorted(candidates, key=lambda candidate: (candidate.position, candidate.job_id))
+    chosen: list[int] = []
+    waiting: list[tuple[int, Candidate]] = []
+    last_taken: dict[str, int] = {}
+    for index, candidate in enumerate(ordered):
+        if slots.exhausted():
+            break
+        if not candidate.needs or any(need not in free for need in candidate.needs):
+            continue
+        if slots.take(candidate.needs):
+            chosen.append(candidate.job_id)
+            last_taken.update(dict.fromkeys(candidate.needs, index))
+            continue
+        waiting.append((index, candidate))
+        if len(candidate.needs) > 1 and candidate.passed_over >= patience:
+            slots.keep(candidate.needs)
+    passed = (c.job_id for index, c in waiting if any(last_taken.get(need, -1) > index for need in c.needs))
+    return Picked(tuple(chosen), tuple(passed))
+
+
+class _Slots:
+    """The slots that one pass may still give away."""
+
+    def __init__(self, free: Mapping[str, int], lookahead: Mapping[str, int]) -> None:
+        self._free = dict(free)
+        self._ahead = {name: max(0, lookahead.get(name, 0)) for name in free}
+        self._open = {name for name in free if self._available(name) > 0}
+
+    def exhausted(self) -> bool:
+        """Whether no further job can start in this pass."""
+        return not self._open
+
+    def take(self, needs: tuple[str, ...]) -> bool:
+        """Take one slot of each, or none and answer False."""
+        if any((self._available(need) if len(needs) == 1 else self._free[need]) <= 0 for need in needs):
+            return False
+        for need in needs:
+            self._free[need] -= 1
+            self._settle(need)
+        return True
+
+    def keep(self, needs: tuple[str, ...]) -> None:
+        """Hold one slot of each account back; send nothing ahead to the one pool that is all that lacks."""
+        lacking = [need for need in needs if self._free[need] <= 0]
+        for need in needs:
+            if not need.startswith("pool:"):
+                self._free[need] -= 1
+                self._ahead[need] = 0
+            elif lacking == [need]:
+                self._ahead[need] = 0
+            self._settle(need)
+
+    def _available(self, name: str) -> int:
+        return self._free[name] + self._ahead[name]
+
+    def _settle(self, name: str) -> None:
+        if self._available(name) <= 0:
+            self._open.discard(name)
