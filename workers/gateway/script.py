@@ -16,14 +16,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from orchestrator.domain.durations import Seconds
 from orchestrator.domain.errors import Fault, InvalidInput
-from orchestrator.domain.experiment import Model
 
 ErrorName = Literal["rate_limit", "usage_limit", "quota", "auth", "overloaded", "server", "context_overflow"]
 
@@ -37,6 +36,13 @@ def _check_regex(value: str) -> str:
 
 
 Regex = Annotated[str, AfterValidator(_check_regex)]
+
+
+# Not the experiment file's base class: this program starts for every demo, and that import costs it a tenth.
+class Model(BaseModel):
+    """Base of the script's values: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Match(Model):

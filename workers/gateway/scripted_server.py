@@ -1,0 +1,130 @@
+"""The HTTP side of the scripted model server: any prefix, then the usual paths of the three protocols."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from workers.gateway.conversation import Conversation, read_request
+from workers.gateway.jsonvalues import JsonObject, parse_object
+from workers.gateway.play import Player, Reply, headers_lower, stage_in_prefix
+from workers.gateway.render import RENDERERS
+from workers.gateway.script import Script
+from workers.gateway.scripted_errors import ErrorAnswer, error_answer, plain_error
+
+_PROTOCOLS = {"chat/completions": "chat", "messages": "messages", "responses": "responses"}
+
+
+def scripted_application(script: Script) -> web.Application:
+    """The server as an application; it keeps nothing but the counters of `times`."""
+    server = _ScriptedServer(script)
+    application = web.Application(client_max_size=0)
+    application.router.add_get("/{prefix:.*?}{slash:/?}health", server.health)
+    application.router.add_get("/{prefix:.*?}{slash:/?}v1/models", server.models)
+    application.router.add_post("/{prefix:.*?}{slash:/?}v1/messages/count_tokens", server.count_tokens)
+    for path, protocol in _PROTOCOLS.items():
+        application.router.add_post("/{prefix:.*?}{slash:/?}v1/" + path, server.answerer(protocol))
+    return application
+
+
+class _ScriptedServer:
+    def __init__(self, script: Script) -> None:
+        self.player = Player(script)
+
+    async def health(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def models(self, request: web.Request) -> web.Response:
+        names = [name for name in self.player.script.models if name != "*"]
+        listed = [{"id": name, "object": "model", "created": 0, "owned_by": "scripted"} for name in names]
+        return web.json_response({"object": "list", "data": listed})
+
+    async def count_tokens(self, request: web.Request) -> web.Response:
+        return web.json_response({"input_tokens": max(1, len(await request.read()) // 4)})
+
+    def answerer(self, protocol: str) -> "_Answerer":
+        return _Answerer(self.player, protocol)
+
+
+class _Answerer:
+    """Answers the model requests of one protocol."""
+
+    def __init__(self, player: Player, protocol: str) -> None:
+        self.player = player
+        self.protocol = protocol
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        raw = await request.read()
+        body = parse_object(raw)
+        if body is None:
+            return _plain(plain_error(self.protocol, 400, "invalid_json", "the request body is not a JSON object"))
+        found = self._reply(request, body, len(raw))
+        if isinstance(found, ErrorAnswer):
+            return _plain(found)
+        conversation, reply = found
+        return await self._answer(request, conversation, reply)
+
+    def _reply(self, request: web.Request, body: JsonObject, size: int) -> tuple[Conversation, Reply] | ErrorAnswer:
+        conversation = read_request(self.protocol, body, size)
+        if not self.player.knows(conversation.model):
+            message = f"the script has no model {conversation.model!r}"
+            return plain_error(self.protocol, 404, "model_not_found", message)
+        prefix = "/" + request.match_info["prefix"]
+        key = conversation.key(headers_lower(request.headers), prefix)
+        reply = self.player.reply(conversation, key, stage_in_prefix(prefix))
+        if reply is None:
+            message = f"no rule of {conversation.model!r} matches this prompt"
+            return plain_error(self.protocol, 404, "no_rule_matches", message)
+        return conversation, reply
+
+    async def _answer(self, request: web.Request, asked: Conversation, reply: Reply) -> web.StreamResponse:
+        if reply.silence == "start" and reply.error is None:
+            await _for_ever()
+        await asyncio.sleep(reply.delay_seconds)
+        if reply.error is not None:
+            return _plain(error_answer(self.protocol, reply.error, time.time()))
+        created = int(time.time())
+        renderer = RENDERERS[self.protocol]
+        if asked.stream:
+            return await _send(
+                request, reply, list(renderer.events(reply, asked, created)), "text/event-stream", None
+            )
+        whole = json.dumps(renderer.whole(reply, created)).encode()
+        middle = len(whole) // 2
+        return await _send(request, reply, [whole[:middle], whole[middle:]], "application/json", len(whole))
+
+
+async def _send(
+    request: web.Request, reply: Reply, parts: list[bytes], content_type: str, length: int | None
+) -> web.StreamResponse:
+    """The parts one by one; half of them when the script wants silence or a cut in the middle."""
+    response = web.StreamResponse(headers={"Content-Type": content_type, "Cache-Control": "no-cache"})
+    response.content_length = length
+    await response.prepare(request)
+    broken = reply.cut or reply.silence == "mid"
+    await _write_all(response, parts[: len(parts) // 2] if broken else parts)
+    if reply.silence == "mid":
+        await _for_ever()
+    if reply.cut and request.transport is not None:
+        request.transport.close()
+        return response
+    await response.write_eof()
+    return response
+
+
+async def _write_all(response: web.StreamResponse, parts: Iterable[bytes]) -> None:
+    for part in parts:
+        await response.write(part)
+
+
+async def _for_ever() -> None:
+    """Until the client goes away, which cancels the handler."""
+    await asyncio.Event().wait()
+
+
+def _plain(answer: ErrorAnswer) -> web.Response:
+    return web.Response(
+        status=answer.status, headers=answer.headers, body=answer.body, content_type="application/json"
+    )
