@@ -1,0 +1,149 @@
+"""Git directories written by hand: what is in them is known to the byte, and no process is needed to make one.
+
+Three kinds: the mirror (bare, shared by all jobs), the worker's own directory of a job, and the `.git` that the job's
+agent sees. The first two are sealed before every use, because an agent that runs under the same user could have
+written into them.
+"""
+
+import os
+import re
+import shutil
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from workers.worktrees.git import GitError
+
+_SHA = re.compile(r"[0-9a-f]{40}")
+
+_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = {bare}\n"
+# `text`, `filter` and the rest decide how git alters content between tree and object. Bytes stay bytes here, in both
+# directions, whatever attribute files the repository or the agent brings: this file outranks them all.
+_ATTRIBUTES = "* -text !eol -ident -filter !working-tree-encoding !diff !merge !export-subst\n"
+_AGENT_CONFIG = (
+    "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n"
+    "[user]\n\tname = Agent\n\temail = agent@localhost\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
+)
+
+
+def is_sha(text: str) -> bool:
+    """Whether this is a full SHA-1 name of an object."""
+    return _SHA.fullmatch(text) is not None
+
+
+def create(git_dir: Path, *, head: str, objects: Sequence[Path] = (), bare: bool) -> None:
+    """A git directory of ours. `head` is the branch's full name; `objects` are the stores it borrows from."""
+    for part in ("objects/info", "objects/pack", "refs/heads", "info"):
+        (git_dir / part).mkdir(parents=True, exist_ok=True)
+    seal(git_dir, head=head, objects=objects, bare=bare)
+
+
+def seal(git_dir: Path, *, head: str, objects: Sequence[Path] = (), bare: bool) -> None:
+    """Put back everything in a git directory of ours that could make git run or read something else."""
+    wanted = {
+        "config": _CONFIG.format(bare=str(bare).lower()),
+        "HEAD": f"ref: {head}\n",
+        "info/attributes": _ATTRIBUTES,
+        "info/exclude": "",
+        "objects/info/alternates": _alternates(objects),
+    }
+    if git_dir.is_symlink() or not git_dir.is_dir():
+        raise GitError(f"the git directory {git_dir} is gone")
+    for name, text in wanted.items():
+        _put_if_other(git_dir / name, text)
+    for name in ("hooks", "config.worktree", "commondir", "info/sparse-checkout", "objects/info/http-alternates"):
+        _discard(git_dir / name)
+
+
+def create_agents(
+    git_dir: Path, *, branch: str, sha: str, objects: Sequence[Path], index: Path | None, shallow: Path
+) -> None:
+    """The `.git` that agents and checks see: own config and refs, no remotes, no hooks, borrowed objects."""
+    for part in ("objects/info", "objects/pack", "refs/tags", "info"):
+        (git_dir / part).mkdir(parents=True)
+    (git_dir / "config").write_text(_AGENT_CONFIG)
+    (git_dir / "HEAD").write_text(f"ref: refs/heads/{branch}\n")
+    (git_dir / "objects/info/alternates").write_bytes(os.fsencode(_alternates(objects)))
+    write_ref(git_dir, f"refs/heads/{branch}", sha)
+    copy_shallow(shallow, git_dir)
+    if index is not None:
+        shutil.copyfile(index, git_dir / "index")
+
+
+def adopt(git_dir: Path, *, branch: str, sha: str, own: Path) -> bool:
+    """Move the agent's `.git` to a commit of ours, so that its `git status` starts clean. False when unsafe.
+
+    Setup commands, which are the repository's code, ran before this: nothing is followed that they may have linked
+    elsewhere. No process of theirs is alive any more.
+    """
+    ref = Path("refs/heads") / branch
+    parts = [Path(), Path("objects"), *(parent for parent in ref.parents if parent != Path())]
+    if any(not _is_real_dir(git_dir / part) for part in parts):
+        return False
+    for folder in sorted((own / "objects").glob("[0-9a-f][0-9a-f]")):
+        target = git_dir / "objects" / folder.name
+        target.mkdir(exist_ok=True)
+        if not _is_real_dir(target):
+            return False
+        for item in folder.iterdir():
+            if not os.path.lexists(target / item.name):
+                shutil.copyfile(item, target / item.name)
+    _replace(git_dir / "index", (own / "index").read_bytes())
+    _replace(git_dir / ref, f"{sha}\n".encode())
+    return True
+
+
+def write_ref(git_dir: Path, ref: str, sha: str) -> None:
+    """Set a ref in a git directory of ours that nobody else writes."""
+    path = git_dir / ref
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, f"{sha}\n".encode())
+
+
+def read_ref(git_dir: Path, ref: str) -> str | None:
+    """The object that a ref written by `write_ref` names; None when there is none."""
+    try:
+        text = (git_dir / ref).read_text("ascii", "replace").strip()
+    except FileNotFoundError:
+        return None
+    return text if is_sha(text) else None
+
+
+def copy_shallow(source: Path, git_dir: Path) -> None:
+    """Carry over where a shallow history ends; without it git would miss parents that were never fetched."""
+    if source.is_file():
+        shutil.copyfile(source, git_dir / "shallow")
+
+
+def _alternates(objects: Sequence[Path]) -> str:
+    for path in objects:
+        if "\n" in str(path) or str(path).startswith(("#", '"')):
+            raise GitError(f"git cannot borrow objects from a path like {str(path)!r}")
+    return "".join(f"{path}\n" for path in objects)
+
+
+def _put_if_other(path: Path, text: str) -> None:
+    wanted = os.fsencode(text)
+    if path.is_symlink() or not path.is_file() or path.read_bytes() != wanted:
+        _replace(path, wanted)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def _discard(path: Path) -> None:
+    if _is_real_dir(path):
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_real_dir(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False

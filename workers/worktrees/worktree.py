@@ -1,0 +1,251 @@
+"""A job's tree from checkout to removal: two git directories over the same files.
+
+The agent gets a `.git` of its own in the tree and may do with it what it likes. Every status, commit and diff of
+ours goes through `run_dir/git`, which holds its own index and objects and takes no configuration from the tree. Both
+borrow the base's objects from the mirror. The price is one `git read-tree`; the rest is files written by hand.
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator.domain.errors import Conflict
+from workers.worktrees import gitdir, staging
+from workers.worktrees.git import Git, GitError, Place
+from workers.worktrees.mirror import Mirror
+from workers.worktrees.naming import JobKey
+from workers.worktrees.staging import Skipped, StagingLimits
+
+IDENTITY = "Bakeoff <bakeoff@localhost>"
+_BASE, _BASELINE = "refs/bakeoff/base", "refs/bakeoff/baseline"
+# Two files at once pays from about a hundred files on; more workers than cores do not.
+_CHECKOUT = ("checkout.workers=2", "checkout.thresholdForParallelism=100")
+
+
+class NotArchived(Conflict):
+    """The tree holds work that is in no artifact yet, so it is not removed."""
+
+    kind = "not_archived"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archived:
+    """Proof that a job's work is kept: the commit that was archived and the artifacts' SHA-256.
+
+    `bundle_sha256` is None only when there is no commit after the base.
+    """
+
+    head: str
+    patch_sha256: str
+    bundle_sha256: str | None
+
+
+class JobPaths(NamedTuple):
+    """The parts of a run directory."""
+
+    run: Path
+
+    @property
+    def tree(self) -> Path:
+        """The files that the agent works on."""
+        return self.run / "tree"
+
+    @property
+    def git(self) -> Path:
+        """The worker's own git directory."""
+        return self.run / "git"
+
+    @property
+    def home(self) -> Path:
+        """HOME of everything that runs for the job."""
+        return self.run / "home"
+
+    @property
+    def tmp(self) -> Path:
+        """TMPDIR of everything that runs for the job."""
+        return self.run / "tmp"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of setup, stages and checks."""
+        return self.run / "logs"
+
+    def environment(self) -> Mapping[str, str]:
+        """HOME, XDG and temporary directories of the job."""
+        home = self.home
+        return {
+            "HOME": str(home),
+            "XDG_CONFIG_HOME": str(home / ".config"),
+            "XDG_CACHE_HOME": str(home / ".cache"),
+            "XDG_DATA_HOME": str(home / ".local/share"),
+            "XDG_STATE_HOME": str(home / ".local/state"),
+            "TMPDIR": str(self.tmp),
+        }
+
+
+class JobTree:
+    """The tree of one attempt. `prepare` makes it; a later process takes it up with `reopen`.
+
+    `skipped` tells what the last commit left out.
+    """
+
+    def __init__(
+        self, runs: Path, key: JobKey, mirror: Mirror, git: Git, *, limits: StagingLimits | None = None
+    ) -> None:
+        self.key = key
+        self.paths = JobPaths(key.run_dir(runs.resolve()))
+        self.mirror = mirror
+        self.git = git
+        self.skipped: tuple[Skipped, ...] = ()
+        self._limits = limits or StagingLimits()
+        self._base: str | None = None
+        self._baseline: str | None = None
+        self._head: str | None = None
+
+    @property
+    def base(self) -> str:
+        """The commit that the job started from."""
+        return _known(self._base)
+
+    @property
+    def start(self) -> str:
+        """The commit against which the agent's work is measured: what setup left, or the base."""
+        return self._baseline or self.base
+
+    @property
+    def head(self) -> str:
+        """Our last commit."""
+        return _known(self._head)
+
+    @property
+    def branch_ref(self) -> str:
+        """The full name of the job's branch."""
+        return f"refs/heads/{self.key.branch}"
+
+    def prepare(self, sha: str) -> None:
+        """Make the tree at a commit of the source. Raises GitError, and Conflict when the directory is in use."""
+        self.mirror.ensure(sha)
+        try:
+            self.paths.run.mkdir(parents=True)
+        except FileExistsError:
+            raise Conflict(f"{self.paths.run} exists already; an attempt's directory is never used again") from None
+        for folder in (self.paths.tree, self.paths.home, self.paths.tmp, self.paths.logs):
+            folder.mkdir(mode=0o700)
+        own = self.paths.git
+        gitdir.create(own, head=self.branch_ref, objects=[self.mirror.objects], bare=False)
+        gitdir.copy_shallow(self.mirror.shallow, own)
+        self.git.run(["read-tree", "--reset", "-u", sha], self.place, config=_CHECKOUT)
+        gitdir.create_agents(
+            self.paths.tree / ".git",
+            branch=self.key.branch,
+            sha=sha,
+            objects=[self.mirror.objects],
+            index=own / "index",
+            shallow=self.mirror.shallow,
+        )
+        gitdir.write_ref(own, _BASE, sha)
+        self._base = self._head = sha
+        gitdir.write_ref(own, self.branch_ref, sha)
+
+    def reopen(self) -> None:
+        """Take up a tree that an earlier process prepared, as it stands. Raises GitError when it is not whole."""
+        own = self.paths.git
+        self._base = gitdir.read_ref(own, _BASE)
+        self._baseline = gitdir.read_ref(own, _BASELINE)
+        self._head = gitdir.read_ref(own, self.branch_ref)
+        if self._base is None or self._head is None:
+            raise GitError(f"{self.paths.run} was not prepared to the end")
+        for leftover in own.glob("*.lock"):
+            leftover.unlink()
+
+    @property
+    def place(self) -> Place:
+        """Our git directory over the job's tree, sealed."""
+        gitdir.seal(self.paths.git, head=self.branch_ref, objects=[self.mirror.objects], bare=False)
+        return Place(git_dir=self.paths.git, work_tree=self.paths.tree, cwd=self.paths.tree)
+
+    def baseline(self, *, at_epoch_seconds: int) -> str:
+        """Commit what setup left: the agent's work is measured from there, and its own `git status` starts clean."""
+        self.commit_stage("baseline: the state after setup", at_epoch_seconds=at_epoch_seconds)
+        self._baseline = self.head
+        gitdir.write_ref(self.paths.git, _BASELINE, self.head)
+        if self.head != self.base:
+            gitdir.adopt(self.paths.tree / ".git", branch=self.key.branch, sha=self.head, own=self.paths.git)
+        return self.head
+
+    def commit_stage(self, message: str, *, at_epoch_seconds: int) -> str | None:
+        """Commit everything that changed in the tree; None when nothing did. Call when no process of the job lives.
+
+        The commit's name depends on content, parent, message and time only. Raises GitError.
+        """
+        self._restore_root()
+        self.skipped = self._stage()
+        tree = self.git.text(["write-tree"], self.place)
+        if tree == self.git.text(["rev-parse", "--verify", f"{self.head}^{{tree}}"], self.place):
+            return None
+        date = f"{at_epoch_seconds} +0000"
+        text = (
+            f"tree {tree}\nparent {self.head}\nauthor {IDENTITY} {date}\ncommitter {IDENTITY} {date}\n\n{message}\n"
+        )
+        given = text.encode("utf-8", "replace").replace(b"\0", b"")
+        sha = self.git.run(["hash-object", "-t", "commit", "-w", "--stdin"], self.place, stdin=given).decode().strip()
+        gitdir.write_ref(self.paths.git, self.branch_ref, sha)
+        self._head = sha
+        return sha
+
+    def is_dirty(self) -> bool:
+        """Whether the tree holds changes that a commit would take."""
+        found = staging.scan(self.git, self.place, self._limits)
+        return bool(found.take or found.drop)
+
+    def remove(self, archived: Archived | None) -> None:
+        """Delete the run directory. Raises NotArchived while it holds work that `archived` lacks.
+
+        None is enough only for a tree in which nothing happened. Ignored files go with the directory.
+        """
+        if self._head is not None and not self.paths.tree.is_symlink() and self.paths.tree.is_dir():
+            if self.is_dirty():
+                raise NotArchived(f"{self.paths.tree} has changes after the last commit")
+            self._check_archived(archived)
+        remove_tree(self.paths.run)
+
+    def _check_archived(self, archived: Archived | None) -> None:
+        if archived is None:
+            if self.head != self.base:
+                raise NotArchived(f"the commits of {self.paths.run} are in no artifact")
+            return
+        if archived.head != self.head or (archived.bundle_sha256 is None and self.head != self.base):
+            raise NotArchived(f"what was archived is not the last commit of {self.paths.run}")
+
+    def _stage(self) -> tuple[Skipped, ...]:
+        return staging.stage(self.git, self.place, self._limits).skipped
+
+    def _restore_root(self) -> None:
+        """An agent may have removed its tree or put a link in its place: then everything in it is gone."""
+        tree = self.paths.tree
+        if tree.is_symlink() or (tree.exists() and not tree.is_dir()):
+            tree.unlink()
+        tree.mkdir(exist_ok=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a directory with everything in it, also where an agent took rights away. Follows no link."""
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        path.chmod(stat.S_IRWXU)
+        for folder, names, _ in os.walk(path):
+            for name in names:
+                if not (Path(folder) / name).is_symlink():
+                    (Path(folder) / name).chmod(stat.S_IRWXU)
+        shutil.rmtree(path)
+
+
+def _known(sha: str | None) -> str:
+    if sha is None:
+        raise GitError("the tree was neither prepared nor reopened")
+    return sha
