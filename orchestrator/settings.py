@@ -38,6 +38,11 @@ class Settings:
         return self.home / "mirrors"
 
     @property
+    def spool(self) -> Path:
+        """Telemetry that is not yet in the database."""
+        return self.home / "spool"
+
+    @property
     def runs(self) -> Path:
         """Working trees and logs of attempts."""
         return self.home / "runs"

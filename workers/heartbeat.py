@@ -15,7 +15,8 @@ from orchestrator.domain.outcome import Outcome
 from orchestrator.settings import Settings
 from orchestrator.storage import attempts
 from orchestrator.storage.engine import Database
-from workers.supervision.supervisor import LeaseView, StageInbox
+from workers.supervision.inbox import StageInbox
+from workers.supervision.lease import LeaseView
 
 log = logging.getLogger("bakeoff.worker")
 
@@ -99,7 +100,7 @@ class Heartbeats:
         owned = attempts.renew(self._database, list(held))
         for attempt_id, entry in held.items():
             if attempt_id in owned:
-                entry.lease.renew(self.deadline(sent_at))
+                entry.lease.renew_until(self.deadline(sent_at))
             else:
                 entry.inbox.order_end(Outcome.LEASE_LOST, "the job is no longer owned by this attempt")
 

@@ -18,7 +18,6 @@ from orchestrator.storage.telemetry import EventRecord, StageRecord, ship
 
 log = logging.getLogger("bakeoff.worker")
 
-SPOOL_NAME = "telemetry.jsonl"
 _SHIP_SECONDS = 0.5
 _BATCH_LINES = 2000
 _TIMES = ("started_at", "ended_at")
@@ -86,20 +85,20 @@ class Shipper:
         with self._lock:
             self._offsets.setdefault(path, 0)
 
-    def adopt(self, runs: Path) -> int:
+    def adopt(self, spool: Path) -> int:
         """Take over the files that a dead worker left. Returns how many."""
-        found = list(runs.glob(f"*/*/{SPOOL_NAME}")) if runs.is_dir() else []
+        found = list(spool.glob("*.jsonl")) if spool.is_dir() else []
         for path in found:
             self.add(path)
         return len(found)
 
     def finish(self, path: Path) -> None:
-        """Ship the rest of a closed file and mark it shipped. Raises StorageError when the database is away."""
+        """Ship the rest of a closed file and remove it. Raises StorageError when the database is away."""
         with self._lock:
             while self._ship_some(path):
                 pass
             self._offsets.pop(path, None)
-        path.rename(path.with_suffix(".shipped.jsonl"))
+            path.unlink(missing_ok=True)
 
     def _run(self) -> None:
         while not self._stop.is_set():
