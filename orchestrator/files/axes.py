@@ -61,12 +61,8 @@ def _value(tree: Tree, path: Path, name: str, raw: Data) -> Scalar:
 def check_rules(tree: Tree, parts: Parts) -> None:
     """Rules name axes, and values that these axes have."""
     axes: dict[str, tuple[Scalar, ...]] = {
-        "target": tuple(target.label for target in parts.targets.values()),
-        "profile": tuple(parts.profiles),
-    }
-    all_sound = {
-        "target": len(parts.targets) == len(sequence(tree.get("targets"))),
-        "profile": len(parts.profiles) == len(mapping(tree.get("profiles"))),
+        "target": tuple(parts.labels.values()),
+        "profile": tuple(mapping(tree.get("profiles"))),
     }
     swept = {name: raw for name, raw in mapping(tree.get("limits")).items() if isinstance(raw, list)}
     for kind in ("include", "exclude"):
@@ -77,11 +73,11 @@ def check_rules(tree: Tree, parts: Parts) -> None:
                 )
             for name, raw in mapping(rule).items():
                 path: Path = (kind, number, name)
-                if name in axes and all_sound[name]:
+                if name in axes:
                     _check_choice(tree, path, raw, axes[name])
                 elif name in swept:
                     _check_choice(tree, path, raw, _normal_axis(name, swept[name]), name)
-                elif name not in axes:
+                else:
                     tree.fault(path, "is no axis of this matrix", accepted=names([*axes, *swept], name))
 
 
@@ -114,9 +110,10 @@ def _check_choice(tree: Tree, path: Path, raw: Data, values: tuple[Scalar, ...],
     for number, item in choices:
         value = _quietly(limit, item) if limit else item
         if value not in values or isinstance(value, bool):
-            known = [show_limit(limit or "", one) for one in values]
+            known = dict.fromkeys(show_limit(limit or "", one) for one in values)
             where = path if number < 0 else (*path, number)
-            tree.fault(where, "is no value of this axis", found=show(item), accepted=names(known, str(item)))
+            meant = "" if limit else str(item)
+            tree.fault(where, "is no value of this axis", found=show(item), accepted=names(known, meant))
 
 
 def check_matrix(tree: Tree, experiment: Experiment) -> None:

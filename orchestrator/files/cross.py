@@ -18,23 +18,34 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The sound parts of an experiment file, by the place where they stand."""
+    """The parts of an experiment file that can be judged, by the place where they stand.
 
-    targets: Mapping[int, Target]
+    `labels` are the targets' names, also of targets that are not valid otherwise.
+    """
+
+    labels: Mapping[int, str]
     profiles: Mapping[str, Profile]
     loop: Loop | None
 
 
 def sound_parts(tree: Tree) -> Parts:
-    """The targets, profiles and loop that are valid by themselves."""
-    targets = {number: sound(Target, raw) for number, raw in enumerate(sequence(tree.get("targets")))}
+    """The profiles and loop that are valid by themselves, and the targets' labels."""
+    labels = {number: _label(mapping(raw)) for number, raw in enumerate(sequence(tree.get("targets")))}
     profiles = {name: sound(Profile, raw) for name, raw in mapping(tree.get("profiles")).items()}
     raw_loop = tree.get("loop")
     return Parts(
-        targets={number: target for number, target in targets.items() if target},
+        labels={number: label for number, label in labels.items() if label},
         profiles={name: profile for name, profile in profiles.items() if profile},
         loop=Loop() if raw_loop is None else sound(Loop, raw_loop),
     )
+
+
+def _label(raw: Mapping[str, Data]) -> str | None:
+    name, repo, worktree = (raw.get(key) for key in ("name", "repo", "worktree"))
+    if isinstance(name, str):
+        return name
+    source = repo if isinstance(repo, str) else worktree
+    return Target.model_construct(name=None, repo=source).label if isinstance(source, str) and source else None
 
 
 def sound(model: type[M], raw: Data) -> M | None:
@@ -108,13 +119,14 @@ def _check_agent(tree: Tree, path: Path, agent: str, known: Collection[str]) -> 
 def check_labels(tree: Tree, parts: Parts) -> None:
     """No two targets and no two profiles answer to one name where case does not count (file systems, branches)."""
     first: dict[str, int] = {}
-    for number, target in parts.targets.items():
-        earlier = first.setdefault(target.label.casefold(), number)
+    for number, label in parts.labels.items():
+        earlier = first.setdefault(label.casefold(), number)
         if earlier != number:
-            field = "name" if target.name else "repo" if target.repo else "worktree"
+            target = mapping(sequence(tree.get("targets"))[number])
+            field = next((key for key in ("name", "repo", "worktree") if key in target), "name")
             tree.fault(
                 ("targets", number, field),
-                f"names the target {target.label!r} like targets[{earlier}] does",
+                f"names the target {label!r} like targets[{earlier}] does",
                 accepted="a 'name' of its own for each target",
             )
     seen: dict[str, str] = {}

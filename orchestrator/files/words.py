@@ -72,8 +72,8 @@ def note_validation(tree: Tree, error: ValidationError, model: type[BaseModel], 
     seen = set()
     for detail in error.errors(include_url=False):
         path = _path(tree, (*at, *detail["loc"]))
-        if (path, detail["type"]) in seen:
-            continue
+        if (path, detail["type"]) in seen or (detail["type"] == "too_short" and detail["input"]):
+            continue  # a list whose entries are all faulty is not empty
         seen.add((path, detail["type"]))
         if detail["type"] == "extra_forbidden":
             key = str(path[-1])
@@ -88,10 +88,14 @@ def describe(detail: ErrorDetails) -> tuple[str, str | None, object]:
     """Message, what would be accepted, and the value found, of one pydantic error."""
     context = detail.get("ctx", {})
     message, accepted = _WORDS.get(detail["type"], ("is not accepted", ""))
-    bounds = [text.format(context[name]) for name, text in _BOUNDS.items() if name in context]
+    bounds = [text.format(_plain(context[name])) for name, text in _BOUNDS.items() if name in context]
     plain = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     fallback = "" if detail["type"] == "missing" else plain
     return message, accepted or ", ".join(bounds) or fallback or None, detail["input"]
+
+
+def _plain(value: object) -> str:
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _path(tree: Tree, location: Path) -> Path:
