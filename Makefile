@@ -48,7 +48,7 @@ lock: $(DEV)  ## Pin the dependencies of pyproject.toml anew
 	@ops/lock
 
 clean:  ## Remove what the targets above made, the demo's results included
-	rm -rf $(VENV) ops/agents/node_modules .bakeoff-demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis \
+	rm -rf $(VENV) ops/agents/node_modules .bakeoff/demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
