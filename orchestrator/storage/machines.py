@@ -1,0 +1,74 @@
+"""The registry of machines and their workers, and the slots that the fleet file gave a resource."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from orchestrator.storage.attempts import WorkerIdentity
+from orchestrator.storage.engine import Database
+from orchestrator.storage.tables import leases, machines
+
+# A worker that has not announced itself for this long is shown as silent. Display only: leases decide.
+SILENT_AFTER = timedelta(seconds=45)
+
+
+class WorkerView(NamedTuple):
+    """A registered worker."""
+
+    machine: str
+    worker: str
+    version: str
+    capabilities: dict[str, Any]
+    seen_at: datetime
+
+
+def announce(
+    database: Database, identity: WorkerIdentity, worker: str, capabilities: Mapping[str, Any], now: datetime
+) -> None:
+    """Say that a worker is here. Idempotent; repeated as a sign of life."""
+    values = {
+        "boot_id": identity.boot_id,
+        "pid": identity.pid,
+        "version": version("bakeoff"),
+        "capabilities": dict(capabilities),
+        "seen_at": now,
+    }
+    same = sa.and_(machines.c.name == identity.machine, machines.c.worker == worker)
+    with database.write() as connection:
+        change = machines.update().where(same).values(heartbeat=machines.c.heartbeat + 1, **values)
+        if connection.execute(change).rowcount == 0:
+            connection.execute(machines.insert().values(name=identity.machine, worker=worker, **values))
+
+
+def withdraw(database: Database, machine: str, worker: str) -> None:
+    """Take a worker out of the registry."""
+    with database.write() as connection:
+        connection.execute(machines.delete().where(machines.c.name == machine, machines.c.worker == worker))
+
+
+def workers(database: Database) -> list[WorkerView]:
+    """Every registered worker."""
+    query = sa.select(
+        machines.c.name, machines.c.worker, machines.c.version, machines.c.capabilities, machines.c.seen_at
+    ).order_by(machines.c.name, machines.c.worker)
+    with database.read() as connection:
+        return [WorkerView(*row) for row in connection.execute(query)]
+
+
+def capacity(database: Database, resource: str) -> int:
+    """Slots of a resource; 0 when nobody has submitted a fleet with it yet."""
+    query = sa.select(sa.func.count()).where(leases.c.resource == resource, leases.c.retired.is_(False))
+    with database.read() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def resources(database: Database) -> dict[str, int]:
+    """Every resource with its slots."""
+    query = (
+        sa.select(leases.c.resource, sa.func.count()).where(leases.c.retired.is_(False)).group_by(leases.c.resource)
+    )
+    with database.read() as connection:
+        return {row[0]: int(row[1]) for row in connection.execute(query)}

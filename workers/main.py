@@ -1,0 +1,177 @@
+"""A worker process: `python -m workers.main cloud --account NAME` or `gpu --pool NAME [--slots N]`.
+
+Started by `bakeoff worker`; it must not be imported by the orchestrator.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from celery import Celery
+from celery.signals import worker_ready, worker_shutting_down
+
+from orchestrator.broker import celery_app
+from orchestrator.clock import boot_id, boot_seconds, start_ticks, utc_now
+from orchestrator.domain.errors import BakeoffError, ExitCode, StorageError, Unavailable
+from orchestrator.domain.lease import Beat
+from orchestrator.domain.outcome import Outcome
+from orchestrator.settings import Settings, host_environment, load_settings
+from orchestrator.storage import attempts, machines
+from orchestrator.storage.artifacts import ArtifactStore
+from orchestrator.storage.attempts import WorkerIdentity
+from orchestrator.storage.engine import Database
+from workers.agents.registry import names
+from workers.context import WorkerContext
+from workers.gateway.server import Gateway
+from workers.heartbeat import Heartbeats
+from workers.spool import Shipper
+from workers.supervision.sweep import sweep
+from workers.tasks import register
+
+log = logging.getLogger("bakeoff.worker")
+
+_REGISTER_SECONDS = 10.0
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="bakeoff worker")
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    cloud = kinds.add_parser("cloud")
+    cloud.add_argument("--account", required=True)
+    cloud.add_argument("--slots", type=int, default=1)
+    gpu = kinds.add_parser("gpu")
+    gpu.add_argument("--pool", required=True)
+    gpu.add_argument("--slots", type=int, default=0)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until told to stop. Returns an exit code of `ExitCode`."""
+    options = parse(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    settings = load_settings()
+    try:
+        return serve(options, settings)
+    except BakeoffError as error:
+        log.error("worker_stopped kind=%s error=%s", error.kind, error)
+        return int(error.exit_code)
+
+
+def serve(options: argparse.Namespace, settings: Settings) -> int:
+    """Set the process up, consume the queue, take everything down again."""
+    if settings.broker_url is None:
+        raise Unavailable("BAKEOFF_BROKER_URL is not set: a worker needs the broker of its scheduler")
+    database = Database(settings.database_url)
+    database.migrate()
+    resource = f"account:{options.account}" if options.kind == "cloud" else f"pool:{options.pool}"
+    queue = f"cloud.{options.account}" if options.kind == "cloud" else f"gpu.{options.pool}"
+    slots = options.slots or machines.capacity(database, resource) or 1
+    context = make_context(settings, database)
+    recover(context)
+    app = celery_app(settings)
+    register(app, context)
+    context.gateway.start()
+    context.heartbeats.start()
+    context.shipper.start()
+    stop = threading.Event()
+    registrar = threading.Thread(
+        target=_register, args=(context, f"{queue}@{context.identity.pid}", resource, slots, stop), daemon=True
+    )
+    registrar.start()
+    try:
+        return consume(app, context, queue, slots)
+    finally:
+        stop.set()
+        context.heartbeats.stop()
+        context.shipper.stop()
+        context.gateway.stop()
+        database.close()
+
+
+def make_context(settings: Settings, database: Database) -> WorkerContext:
+    """The long-lived parts, not started yet."""
+    pid = os.getpid()
+    ticks = start_ticks(pid)
+    assert ticks is not None  # this process lives
+    return WorkerContext(
+        settings=settings,
+        database=database,
+        gateway=Gateway(),
+        heartbeats=Heartbeats(settings, database),
+        shipper=Shipper(database),
+        artifacts=ArtifactStore(settings.artifacts),
+        identity=WorkerIdentity(machine=settings.machine, boot_id=boot_id(), pid=pid, start_ticks=ticks),
+        host_env=host_environment(settings.home),
+    )
+
+
+def recover(context: WorkerContext) -> None:
+    """End what dead workers of this machine left, give their jobs back at once, and ship their telemetry.
+
+    Their leases need not run out first: the holders are provably dead and so, after the sweep, are their trees.
+    """
+    identity = context.identity
+    local = attempts.local_attempts(context.database, identity.machine, identity.boot_id)
+    dead = [one for one in local if start_ticks(one.worker_pid) != one.worker_start_ticks]
+    ended = sweep(live_attempts={one.attempt_id for one in local} - {one.attempt_id for one in dead})
+    for one in dead:
+        beat = Beat(one.attempt_id, one.heartbeat)
+        if attempts.expire(context.database, beat, "its worker died on this machine", utc_now()):
+            log.warning("attempt_recovered attempt=%s worker_pid=%d", one.attempt_id, one.worker_pid)
+    adopted = context.shipper.adopt(context.settings.spool)
+    if ended or adopted:
+        log.warning("leftovers processes=%d telemetry_files=%d", len(ended), adopted)
+
+
+def consume(app: Celery, context: WorkerContext, queue: str, slots: int) -> int:
+    """Celery's own loop. TERM or INT ends the running attempts, whose jobs go back, and then the process."""
+
+    def interrupted(**_: object) -> None:
+        running = context.heartbeats.order_all(Outcome.INTERRUPTED, "the worker was stopped")
+        log.info("worker_stopping attempts=%d", running)
+
+    def ready(**_: object) -> None:
+        log.info("worker_ready queue=%s slots=%d", queue, slots)
+
+    worker_shutting_down.connect(interrupted, weak=False)
+    worker_ready.connect(ready, weak=False)
+    # Celery's second SIGINT would kill at once; the leases make that safe, so its handlers stay as they are.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    worker = app.Worker(
+        queues=[queue],
+        concurrency=slots,
+        pool="threads",
+        hostname=f"{queue}@{context.settings.machine}.{context.identity.pid}",
+        without_mingle=True,
+        without_gossip=True,
+        loglevel="WARNING",
+        task_events=True,
+        optimization="fair",
+    )
+    worker.start()
+    return int(worker.exitcode or ExitCode.OK)
+
+
+def _register(context: WorkerContext, worker: str, resource: str, slots: int, stop: threading.Event) -> None:
+    capabilities = {"resource": resource, "slots": slots, "agents": list(names())}
+    while not stop.is_set():
+        try:
+            machines.announce(context.database, context.identity, worker, capabilities, utc_now())
+        except StorageError as error:
+            log.warning("announce_failed at=%.0f error=%s", boot_seconds(), error)
+        stop.wait(_REGISTER_SECONDS)
+    try:
+        machines.withdraw(context.database, context.identity.machine, worker)
+    except StorageError as error:
+        log.warning("withdraw_failed error=%s", error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
