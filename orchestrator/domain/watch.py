@@ -1,10 +1,20 @@
 """The guard of one stage: sees every event and the clock, answers continue, warn, compact or end.
 
-Pure: `now` is an argument (seconds on the boot-time clock). The caller feeds events in the order in which it saw
-them, calls `tick` no later than `next_deadline`, and carries out an `end` by killing the process tree. The first
-`end` is final: later calls repeat it.
+Pure: `now` is an argument (seconds on the boot-time clock) and never goes back. The caller feeds events in the order
+in which it saw them, calls `tick` no later than `next_deadline`, and carries out an `end` by killing the process
+tree. The first `end` is final: later calls repeat it.
+
+Three clocks. Wall time runs from the attempt's start and stops for nothing. Stage time and silence stand still while
+a provider's rate limit makes the agent wait: from the refusal until the wait it named is over or a model answers.
+Silence is the time since the last progress: output, a finished turn or tool, an answered request. A request that is
+begun or refused is none, so an agent ends by silence whether its model or its tool is the silent one.
+
+The turn limit is met by `max_turns` finished turns of the main agent. The stage ends when it goes on after them: when
+the gateway sees it begin a further request, or its stream tells of a further turn. An agent that is done by then
+ends by itself.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,8 +36,9 @@ from orchestrator.domain.limits import Limits
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.usage import Prices, TokenUsage, add_known, cost_usd_micros
 
-# Retry hints shorter than this are jitter of a busy server, not a limit worth reporting.
 _RATE_LIMITS = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.OVERLOADED})
+# Nobody waits these out in place: the first is over in hours, the second when somebody pays.
+_PARKING = frozenset({ErrorKind.USAGE_LIMIT, ErrorKind.QUOTA_EXHAUSTED})
 # Without any hint an agent's own back-off is taken to wait this long, so that idle time is not counted twice.
 _UNKNOWN_WAIT_SECONDS = 10.0
 
@@ -93,9 +104,10 @@ class Watch:
         self.decision = CONTINUE
         self._last_sign = frame.started_at
         self._waiting_until: float | None = None
+        self._waited_unanswered = 0.0  # of the waits since a model last answered
+        self._latest_turn = 0  # number of the last turn that ended or began
         self._wait_from = 0.0
         self._calls: deque[str] = deque(maxlen=4 * frame.limits.max_repeated_calls)
-        self._open_requests = 0
         self._warned = False
         self._compact_asked = False
 
@@ -124,13 +136,13 @@ class Watch:
     def see(self, event: Event, now: float) -> Decision:
         """Take one event into account."""
         self._settle_wait(now)
-        if not isinstance(event, RequestStarted | AgentEnded | ErrorSeen):
+        if _is_progress(event):
             self._last_sign = now
         match event:
             case TurnEnded():
-                self._turn(event)
+                self._turn(event, now)
             case RequestStarted():
-                self._open_requests += 1
+                self._latest_turn = max(self._latest_turn, self.turns + 1)
             case RequestEnded():
                 self._request(event, now)
             case ErrorSeen():
@@ -151,17 +163,38 @@ class Watch:
         return self._judge(now)
 
     def next_deadline(self, now: float) -> float:
-        """The earliest moment at which `tick` could answer differently if nothing else happens."""
-        limits, frame = self.frame.limits, self.frame
-        wall = frame.attempt_started_at + limits.wall_timeout
-        if self._waiting_until is not None and now < self._waiting_until:
-            return min(wall, self._waiting_until)
-        idle = self._last_sign + limits.idle_timeout
-        return min(wall, frame.started_at + limits.stage_timeout + self.rate_limit_wait_seconds, idle)
+        """The earliest moment at which `tick` could answer differently if nothing else happens.
+
+        Never later than the first `tick` that ends the stage; infinity once it has ended.
+        """
+        if self.decision.action is Action.END:
+            return math.inf
+        if self._waiting_until is not None:
+            # Whatever stands still goes on from here, and is asked for again.
+            return min(self._wall_deadline, self._waiting_until)
+        return min(self._wall_deadline, self._stage_deadline, self._idle_deadline)
 
     # -- inside --
 
-    def _turn(self, event: TurnEnded) -> None:
+    # Each clock is judged against the very number that `next_deadline` names. Comparing differences instead rounds
+    # otherwise, and a caller that ticks at the deadline would be told to come back at the same deadline.
+
+    @property
+    def _wall_deadline(self) -> float:
+        return self.frame.attempt_started_at + self.frame.limits.wall_timeout
+
+    @property
+    def _stage_deadline(self) -> float:
+        """Stands only while nothing waits."""
+        return self.frame.started_at + self.frame.limits.stage_timeout + self.rate_limit_wait_seconds
+
+    @property
+    def _idle_deadline(self) -> float:
+        """Stands only while nothing waits."""
+        return self._last_sign + self.frame.limits.idle_timeout
+
+    def _turn(self, event: TurnEnded, now: float) -> None:
+        self._answered(now)
         self.turns += 0 if event.subagent else 1
         self.stream_usage += event.usage
         self.stated_cost_usd_micros = add_known(self.stated_cost_usd_micros, event.cost_usd_micros)
@@ -169,9 +202,9 @@ class Watch:
             self.models_served.add(event.model)
         if not event.subagent:
             self._occupy(event.usage)
+            self._latest_turn = max(self._latest_turn, self.turns)
 
     def _request(self, event: RequestEnded, now: float) -> None:
-        self._open_requests = max(0, self._open_requests - 1)
         self.requests += 1
         if event.model_served:
             self.models_served.add(event.model_served)
@@ -184,8 +217,8 @@ class Watch:
             self.requests_without_usage += 1
         if event.error is not None:
             self._error(event.error, now)
-        elif event.status == 200:
-            self._end_wait(now)
+        elif event.status is not None and event.status < 300:
+            self._answered(now)
 
     def _occupy(self, usage: TokenUsage) -> None:
         if usage.occupancy is None:
@@ -195,16 +228,26 @@ class Watch:
 
     def _error(self, error: ErrorSeen, now: float) -> None:
         self.last_error = error
-        if error.kind not in _RATE_LIMITS:
+        if error.kind not in _RATE_LIMITS | _PARKING:
             return
         self.reset_epoch = error.resets_at_epoch or self.reset_epoch
-        wait = error.retry_after_seconds
-        if wait is not None and wait > self.frame.limits.rate_limit_wait:
-            self._end(Outcome.QUOTA_PARKED, f"the provider's limit resets in {wait:.0f} s")
+        wait, limit = error.retry_after_seconds, self.frame.limits.rate_limit_wait
+        if wait is None and error.kind in _PARKING:
+            self._end(Outcome.QUOTA_PARKED, f"{error.kind}: the provider names no time")
             return
+        until = now + (_UNKNOWN_WAIT_SECONDS if wait is None else max(0.0, wait))
         if self._waiting_until is None:
             self._wait_from = now
-        self._waiting_until = now + (_UNKNOWN_WAIT_SECONDS if wait is None else wait)
+        elif wait is None:  # the same refusal told again, by a source that knows less
+            until = max(until, self._waiting_until)
+        waited = self._waited_unanswered + until - self._wait_from
+        if waited > limit:
+            self._end(Outcome.QUOTA_PARKED, f"{error.kind}: {waited:.0f} s to wait (limit {limit:g} s)")
+        self._waiting_until = until
+
+    def _answered(self, now: float) -> None:
+        self._end_wait(now)
+        self._waited_unanswered = 0.0
 
     def _settle_wait(self, now: float) -> None:
         if self._waiting_until is not None and now >= self._waiting_until:
@@ -213,13 +256,11 @@ class Watch:
     def _end_wait(self, now: float) -> None:
         if self._waiting_until is None:
             return
-        self.rate_limit_wait_seconds += max(0.0, now - self._wait_from)
+        waited = max(0.0, now - self._wait_from)
+        self.rate_limit_wait_seconds += waited
+        self._waited_unanswered += waited
         self._waiting_until = None
         self._last_sign = max(self._last_sign, now)
-
-    def _waited(self, now: float) -> float:
-        current = now - self._wait_from if self._waiting_until is not None else 0.0
-        return self.rate_limit_wait_seconds + max(0.0, current)
 
     def _end(self, outcome: Outcome, detail: str) -> Decision:
         if self.decision.action is not Action.END:
@@ -240,25 +281,28 @@ class Watch:
 
     def _judge_clocks(self, now: float) -> Decision | None:
         limits, frame = self.frame.limits, self.frame
-        wall = now - frame.attempt_started_at
-        if wall >= limits.wall_timeout:
+        if now >= self._wall_deadline:
+            wall = now - frame.attempt_started_at
             return self._end(Outcome.WALL_TIMEOUT, f"{wall:.1f} s of {limits.wall_timeout:g} s wall time")
-        working = now - frame.started_at - self._waited(now)
-        if working >= limits.stage_timeout:
+        if self._waiting_until is not None:
+            return None
+        if now >= self._stage_deadline:
+            working = now - frame.started_at - self.rate_limit_wait_seconds
             return self._end(Outcome.STAGE_TIMEOUT, f"{working:.1f} s of {limits.stage_timeout:g} s working time")
-        idle = now - self._last_sign
-        if self._waiting_until is None and idle >= limits.idle_timeout:
+        if now >= self._idle_deadline:
+            idle = now - self._last_sign
             return self._end(Outcome.IDLE_TIMEOUT, f"silent for {idle:.1f} s (limit {limits.idle_timeout:g} s)")
         return None
 
     def _judge_counts(self) -> Decision | None:
         limits, frame = self.frame.limits, self.frame
-        if limits.max_turns is not None and max(self.turns, 0) > limits.max_turns:
-            return self._end(Outcome.TURN_LIMIT, f"turn {self.turns} of {limits.max_turns}")
+        if limits.max_turns is not None and self._latest_turn > limits.max_turns:
+            return self._end(Outcome.TURN_LIMIT, f"turn {self._latest_turn} of {limits.max_turns}")
         tokens = frame.tokens_before + (self.usage.total or 0)
         if limits.max_tokens is not None and tokens >= limits.max_tokens:
             return self._end(Outcome.TOKEN_LIMIT, f"{tokens} of {limits.max_tokens} tokens")
-        cost = frame.cost_before_usd_micros + (self.cost_usd_micros or self.stated_cost_usd_micros or 0)
+        listed = self.cost_usd_micros
+        cost = frame.cost_before_usd_micros + ((self.stated_cost_usd_micros or 0) if listed is None else listed)
         if limits.max_cost_usd is not None and cost >= limits.max_cost_usd * 1e6:
             return self._end(Outcome.COST_LIMIT, f"{cost / 1e6:.4f} of {limits.max_cost_usd:g} USD")
         period = repeated_period(tuple(self._calls), limits.max_repeated_calls)
@@ -289,6 +333,13 @@ class Watch:
             self._warned = True
             return Decision(Action.WARN, None, f"context at {percent:.1f} %")
         return CONTINUE
+
+
+def _is_progress(event: Event) -> bool:
+    """Whether an event breaks the silence: a refusal does not, however often an agent tries again."""
+    if isinstance(event, RequestEnded):
+        return event.error is None
+    return not isinstance(event, RequestStarted | AgentEnded | ErrorSeen)
 
 
 def repeated_period(calls: tuple[str, ...], repeats: int) -> int | None:
