@@ -130,8 +130,8 @@ class CodexReader(JsonLinesReader):
             return events
         events.extend(self._rollouts.read(self._thread))
         if self._sum is not None and not self._rollouts.found:
-            # The sum of a resumed thread holds earlier runs too: nobody knows this run's part. A sum is no turn of the
-            # main session either: taken for one, it would look like a context filled several times over.
+            # The sum of a resumed thread holds earlier runs too: nobody knows this run's part. A sum is no turn of
+            # the main session either: taken for one, it would look like a context filled several times over.
             usage = TokenUsage() if self._resumed else self._sum
             events.append(TurnEnded(usage=usage, reason="sum", subagent=True))
             self._sum = None

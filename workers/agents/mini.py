@@ -209,7 +209,10 @@ class MiniReader:
 
     def _called(self, message: object) -> ToolCalled:
         tool, signature = self._calls.pop(text(message, "tool_call_id"), ("unknown", ""))
-        return ToolCalled(tool=tool, signature=signature, ok=pick(message, "extra", "returncode") == 0)
+        # The command by which it submits its work is never executed: that is no failure.
+        ran = text(message, "extra", "exception_info") != "action was not executed"
+        ok = pick(message, "extra", "returncode") == 0 if ran else None
+        return ToolCalled(tool=tool, signature=signature, ok=ok)
 
     def _exit(self, message: object) -> Iterator[Event]:
         status = text(message, "extra", "exit_status")
