@@ -14,14 +14,14 @@ LOCAL_PREFIX = "pool:"
 class ResourceUse:
     """Use of one account or pool by one variant, over all its stages, also those of jobs without a result.
 
-    `resource` is as stored (`account:max`, `pool:gpu`); `turns` are model turns as the agents told them.
+    `resource` is as stored (`account:max`, `pool:gpu`); `requests` are model requests as the gateway counted them.
     """
 
     label: str
     resource: str
     jobs: int
     stages: int
-    turns: Measure
+    requests: Measure
     tokens: Measure
     cached: Measure
 
@@ -54,7 +54,7 @@ def resource_use(jobs: Sequence[JobRow], stages: Sequence[StageRow]) -> tuple[Re
             resource=resource,
             jobs=len({row.job_id for row in rows}),
             stages=len(rows),
-            turns=measure(row.turns for row in rows),
+            requests=measure(row.requests for row in rows),
             tokens=measure(row.usage.total for row in rows),
             cached=measure(row.usage.cache_read for row in rows),
         )

@@ -70,7 +70,8 @@ class JobRow:
 class StageRow:
     """One supervised agent call. `outcome` is set when the guard or the agent ended it before its normal end.
 
-    `resource` is `account:<name>` or `pool:<name>`. `error_text` comes from the agent or the provider.
+    `resource` is `account:<name>` or `pool:<name>`, `requests` counts model requests at the gateway.
+    `error_text` comes from the agent or the provider.
     """
 
     job_id: int

@@ -46,7 +46,7 @@ class Study:
 def study(evidence: Evidence) -> Study:
     """Analyse the evidence. Pure: the same rows give the same study."""
     checks = group_checks(evidence.checks)
-    summaries = summarize(evidence.jobs, checks)
+    summaries = summarize(evidence.jobs, checks, evidence.stages)
     ranking = rank(summaries)
     ordered = (*(place.summary for place in ranking.places), *ranking.unranked)
     resources = resource_use(evidence.jobs, evidence.stages)

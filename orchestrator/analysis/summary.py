@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from orchestrator.analysis.intervals import Interval, wilson
 from orchestrator.analysis.judge import Checks, Standing, end_word, is_judged, is_solved, standing
 from orchestrator.analysis.measure import Measure, measure
-from orchestrator.analysis.rows import JobRow
+from orchestrator.analysis.rows import JobRow, StageRow
 from orchestrator.analysis.variants import Variant, labels, variant_of
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.usage import TokenUsage
@@ -37,7 +37,7 @@ class VariantSummary:
     """One row of the comparison.
 
     `results` is the denominator of quality, `jobs` of everything submitted. Measures over `results` speak of the
-    profile's work; `spent` covers every job that began, also those that died of infrastructure.
+    profile's work; `spent` adds up every stage that ran, also of attempts and jobs that say nothing about quality.
     """
 
     variant: Variant
@@ -98,16 +98,24 @@ class VariantSummary:
         return cost.total / self.solved
 
 
-def summarize(jobs: Sequence[JobRow], checks: Checks) -> tuple[VariantSummary, ...]:
+def summarize(jobs: Sequence[JobRow], checks: Checks, stages: Sequence[StageRow] = ()) -> tuple[VariantSummary, ...]:
     """One summary per variant, in the order of their names."""
     named = labels(jobs)
     groups: dict[Variant, list[JobRow]] = {variant: [] for variant in named}
+    owner: dict[int, Variant] = {}
     for job in jobs:
-        groups[variant_of(job)].append(job)
-    return tuple(_summary(variant, named[variant], group, checks) for variant, group in groups.items())
+        owner[job.job_id] = variant_of(job)
+        groups[owner[job.job_id]].append(job)
+    spent: dict[Variant, list[int | None]] = {variant: [] for variant in named}
+    for stage in stages:
+        if stage.job_id in owner:
+            spent[owner[stage.job_id]].append(stage.cost_usd_micros)
+    return tuple(
+        _summary(variant, named[variant], group, checks, measure(spent[variant])) for variant, group in groups.items()
+    )
 
 
-def _summary(variant: Variant, label: str, jobs: Sequence[JobRow], checks: Checks) -> VariantSummary:
+def _summary(variant: Variant, label: str, jobs: Sequence[JobRow], checks: Checks, spent: Measure) -> VariantSummary:
     standings = Counter(standing(job) for job in jobs)
     results = [job for job in jobs if standing(job) is Standing.RESULT]
     usages = [job.tokens for job in results]
@@ -130,7 +138,7 @@ def _summary(variant: Variant, label: str, jobs: Sequence[JobRow], checks: Check
         tokens={kind: measure(_tokens(usage, kind) for usage in usages) for kind in TOKEN_KINDS},
         cost_usd_micros=measure(job.cost_usd_micros for job in results),
         stated_cost_usd_micros=measure(job.stated_cost_usd_micros for job in results),
-        spent_usd_micros=measure(job.cost_usd_micros for job in jobs if job.attempts),
+        spent_usd_micros=spent,
         remote_calls=measure(job.remote_calls for job in results),
         local_calls=measure(job.local_calls for job in results),
         context_peak_fill=measure(job.context_peak_fill for job in results),

@@ -105,6 +105,9 @@ def _cost(ranking: Ranking) -> list[str]:
     versus = " (local models are priced at 0 in the fleet file; the machine is not counted)" if not mean else ""
     if cheapest is not leader and leader in priced:
         versus += f" against ${(leader.cost_usd_micros.mean or 0.0) / 1e6:.4g} for {leader.label}"
+    if cheapest is not leader:
+        gap = next(place.lead_over.high for place in ranking.places if place.summary is cheapest)
+        versus += f", and may be up to {100 * gap:.0f} points worse"
     return [f"Of those that cannot be told apart, {cheapest.label} is cheapest at ${mean:.4g} a job{versus}{tail}."]
 
 

@@ -116,7 +116,7 @@ def _night_job(
     rate, cost, seconds, *_ = facts
     difficulty = 0.12 * (target_index - 3)
     good = draw.random() < rate - difficulty
-    outcome = Outcome.COMPLETE if good or draw.random() < 0.3 else draw.choice(_UNSOLVED)
+    outcome = Outcome.COMPLETE if good or draw.random() < 0.3 else _UNSOLVED[job_id * 7 % len(_UNSOLVED)]
     state = _state(outcome)
     wall = seconds * draw.uniform(0.5, 1.8)
     unknown_cost = cost is None or (profile == "sonnet-hybrid" and draw.random() < 0.3)
@@ -195,6 +195,7 @@ def _night_stages(
                 started_at=at,
                 ended_at=ended,
                 turns=draw.randint(2, 18),
+                requests=draw.randint(3, 25),
                 usage=TokenUsage(
                     input=int((row.tokens.input or 0) * share),
                     output=int((row.tokens.output or 0) * share),

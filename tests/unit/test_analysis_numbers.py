@@ -16,7 +16,7 @@ from orchestrator.analysis.judge import (
 )
 from orchestrator.analysis.legacy import LegacyRun, legacy_scores
 from orchestrator.analysis.measure import measure
-from orchestrator.analysis.rows import CheckRow, CheckStatus, JobRow
+from orchestrator.analysis.rows import CheckRow, CheckStatus, JobRow, StageRow
 from orchestrator.analysis.summary import summarize
 from orchestrator.domain.outcome import Outcome, job_event
 from orchestrator.domain.states import FINAL_JOB_STATES, JOB_MOVES, JobState, move
@@ -122,13 +122,17 @@ def test_infra_quota_and_cancelled_stay_out_of_the_denominator_and_in_sight() ->
         job(92, state=JobState.PARKED, outcome=Outcome.QUOTA_PARKED),
         job(93, state=JobState.CANCELLED, outcome=Outcome.CANCELLED),
     ]
-    (summary,) = summarize([*many(3, 1), *dead], {})
+    stages = [
+        StageRow(job_id=n, attempt=1, order=1, stage="build", role="build", model_asked="m", cost_usd_micros=7)
+        for n in (1, 91, 91, 1000)
+    ]
+    (summary,) = summarize([*many(3, 1), *dead], {}, stages)
 
     assert (summary.solved, summary.results, summary.jobs, summary.finished) == (3, 4, 7, 6)
     assert summary.rate == 0.75
     assert summary.sensitivity == pytest.approx((3 / 7, 6 / 7))
     assert summary.cost_usd_micros.mean == 500_000
-    assert summary.spent_usd_micros.total == 4 * 500_000 + 9_000_000 + 2 * 500_000
+    assert summary.spent_usd_micros.total == 3 * 7
 
 
 def test_unknown_cost_has_coverage_and_no_cost_per_solved_job() -> None:

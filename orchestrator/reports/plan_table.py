@@ -1,0 +1,36 @@
+"""The plan as a terminal table."""
+
+from collections import Counter
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.domain.preflight import Answer
+from orchestrator.scheduling.submit import Plan
+
+# More rows than this are summed up by queue alone; --json has all of them.
+_MOST_ROWS = 200
+
+
+def print_plan(planned: Plan, answer: Answer) -> None:
+    """Print the matrix, the queues, and what is missing before it could run."""
+    console = Console()
+    experiment = planned.loaded.experiment
+    console.print(f"[bold]{experiment.experiment}[/]: {len(planned.jobs)} jobs, {len(planned.new)} of them new")
+    table = Table("#", "job", "queue", "holds", "state", box=None, pad_edge=False, header_style="bold")
+    for job in planned.jobs[:_MOST_ROWS]:
+        state = Text(job.state or "new", style="green" if job.state is None else "dim")
+        table.add_row(str(job.position), Text(job.label), Text(job.queue), Text(" + ".join(job.needs)), state)
+    console.print(table)
+    if len(planned.jobs) > _MOST_ROWS:
+        console.print(f"... and {len(planned.jobs) - _MOST_ROWS} more: use --json")
+    for queue, count in sorted(Counter(job.queue for job in planned.new).items()):
+        console.print(f"queue {queue}: {count} new jobs")
+    for label, target in answer.targets.items():
+        console.print(f"target {label}: base {target.sha[:12]}")
+    for name, agent in answer.agents.items():
+        found = f"version {agent.version}" if agent.version else f"[red]not installed here[/]: {agent.hint}"
+        console.print(f"agent {name}: {found}", highlight=False)
+    if planned.stale:
+        console.print(f"{planned.stale} stored jobs are no longer in the file; they stay as they are.")

@@ -1,0 +1,348 @@
+"""The tables of a report as plain text cells, so that terminal, Markdown and HTML show the same numbers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.analysis.judge import Standing, word_standing
+from orchestrator.analysis.measure import Measure
+from orchestrator.analysis.rows import CheckStatus
+from orchestrator.analysis.study import Study
+from orchestrator.analysis.summary import TOKEN_KINDS, VariantSummary
+from orchestrator.reports.symbols import symbol
+from orchestrator.reports.words import duration, mean_of, money, share, spaced, sum_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A titled table. The first column names the row; columns in `numeric` are set flush right."""
+
+    key: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: frozenset[int] = frozenset()
+    note: str = ""
+
+
+def comparison(study: Study) -> Table:
+    """One row per variant: rank, both denominators, rate with interval, means of the results."""
+    rows = []
+    for entry in study.summaries:
+        place = study.ranking.rank_of(entry.label)
+        rows.append(
+            (
+                entry.label,
+                "–" if place is None else str(place),
+                f"{entry.solved}/{entry.results}",
+                f"{entry.solved}/{entry.jobs}",
+                rate_text(entry),
+                mean_of(entry.wall_seconds, "duration"),
+                duration(entry.wall_seconds.median) if entry.wall_seconds.known else "–",
+                mean_of(entry.rate_limit_wait_seconds, "duration"),
+                mean_of(entry.tokens_total, "tokens"),
+                mean_of(entry.cost_usd_micros, "money"),
+                money(entry.cost_per_solved_usd_micros) if entry.solved else "–",
+            )
+        )
+    return Table(
+        key="comparison",
+        title="Profiles compared",
+        columns=(
+            "profile",
+            "rank",
+            "solved/results",
+            "solved/jobs",
+            "solved (95 %)",
+            "mean wall",
+            "median wall",
+            "limit wait",
+            "tokens",
+            "cost",
+            "cost/solved",
+        ),
+        rows=tuple(rows),
+        numeric=frozenset(range(1, 11)),
+        note="Means are over results. Cost is at list price. (18/24) = known for 18 of 24; – = no value possible.",
+    )
+
+
+def rate_text(entry: VariantSummary) -> str:
+    """`88 % [69–96]`; `no results` without any."""
+    if entry.rate is None:
+        return "no results"
+    low, high = entry.interval
+    return f"{share(entry.rate)} [{100 * low:.0f}–{100 * high:.0f}]"
+
+
+def tokens_by_kind(study: Study) -> Table:
+    """Mean tokens of a result by kind."""
+    rows = tuple(
+        (entry.label, *(mean_of(entry.tokens[kind], "tokens") for kind in TOKEN_KINDS)) for entry in study.summaries
+    )
+    return Table(
+        key="tokens",
+        title="Tokens of a result by kind (mean)",
+        columns=("profile", *(spaced(kind) for kind in TOKEN_KINDS)),
+        rows=rows,
+        numeric=frozenset(range(1, 6)),
+        note="Kinds are disjoint: input is without cached tokens, output without reasoning.",
+    )
+
+
+def stages(study: Study) -> Table:
+    """Per variant, stage and model: count, failures, time, tokens, cost."""
+    rows = tuple(
+        (
+            entry.label,
+            entry.stage,
+            entry.model + (f" (answered by {', '.join(entry.other_models)})" if entry.other_models else ""),
+            str(entry.count),
+            str(entry.failures),
+            mean_of(entry.seconds, "duration"),
+            mean_of(entry.tokens, "tokens"),
+            sum_of(entry.cost_usd_micros, "money"),
+            mean_of(entry.context_peak_fill, "share"),
+            ", ".join(f"{count} × {spaced(reason)}" for reason, count in list(entry.reasons.items())[:3]),
+        )
+        for entry in study.stages
+    )
+    return Table(
+        key="stages",
+        title="Stages",
+        columns=(
+            "profile",
+            "stage",
+            "model",
+            "runs",
+            "failed",
+            "mean time",
+            "mean tokens",
+            "cost in all",
+            "context peak",
+            "failed by",
+        ),
+        rows=rows,
+        numeric=frozenset(range(3, 9)),
+        note="All stages that ran, also those of jobs that do not count for quality.",
+    )
+
+
+def ends(study: Study) -> Table:
+    """How jobs ended: one row per kind of end, one column per variant, results first."""
+    words = {word for entry in study.summaries for word in entry.ends}
+    total = {word: sum(entry.ends.get(word, 0) for entry in study.summaries) for word in words}
+    ordered = sorted(words, key=lambda word: (_class_place(word), -total[word], word))
+    rows = tuple(
+        (
+            f"{symbol(word).sign} {spaced(word)}",
+            class_of(word),
+            *(str(entry.ends.get(word, "·")) for entry in study.summaries),
+            str(total[word]),
+        )
+        for word in ordered
+    )
+    return Table(
+        key="ends",
+        title="How jobs ended",
+        columns=("end", "counts as", *study.labels, "all"),
+        rows=rows,
+        numeric=frozenset(range(2, len(study.labels) + 3)),
+        note="Only results are in the denominator of quality.",
+    )
+
+
+_CLASS_WORDS = {
+    Standing.RESULT: "result",
+    Standing.INFRA: "infrastructure",
+    Standing.QUOTA: "quota",
+    Standing.CANCELLED: "cancelled",
+    Standing.INVALID: "invalid",
+    Standing.OPEN: "open",
+}
+
+
+def class_of(word: str) -> str:
+    """What an end counts as, in words."""
+    return _CLASS_WORDS[word_standing(word)]
+
+
+def _class_place(word: str) -> int:
+    if word == "solved":
+        return -1
+    return list(_CLASS_WORDS.values()).index(class_of(word))
+
+
+def denominators(study: Study) -> Table:
+    """Per variant: jobs, results, and everything that stands apart, with the range that the missing jobs leave."""
+    kinds = [kind for kind in Standing if kind is not Standing.RESULT]
+    rows = tuple(
+        (
+            entry.label,
+            str(entry.jobs),
+            str(entry.results),
+            *(str(entry.standings[kind]) for kind in kinds),
+            str(entry.unjudged),
+            f"{share(entry.sensitivity.low)} to {share(entry.sensitivity.high)}",
+        )
+        for entry in study.summaries
+    )
+    return Table(
+        key="denominators",
+        title="What counts, and what stands apart",
+        columns=(
+            "profile",
+            "jobs",
+            "results",
+            *(_CLASS_WORDS[kind] for kind in kinds),
+            "not judged",
+            "if all counted",
+        ),
+        rows=rows,
+        numeric=frozenset(range(1, 10)),
+        note="`if all counted`: solved share of all jobs if every missing one had failed, and if all had been solved.",
+    )
+
+
+def checks(study: Study) -> Table:
+    """The correctness matrix: check by variant, passed of run, beside the untouched base."""
+    rows = []
+    for entry in study.checks:
+        counts = [entry.by_label.get(label) for label in study.labels]
+        cells = ["–" if found is None else _check_text(found) for found in counts]
+        rows.append((f"{entry.target}: {entry.name}", entry.baseline.value if entry.baseline else "unknown", *cells))
+    return Table(
+        key="checks",
+        title="Checks on the final commits",
+        columns=("check", "untouched base", *study.labels),
+        rows=tuple(rows),
+        note="Passed of judged; e = no answer (error or not run). A check that passes on the untouched base "
+        "shows only that nothing broke.",
+    )
+
+
+def _check_text(found: object) -> str:
+    counts = dict(found) if isinstance(found, dict) else {}
+    passed, failed = counts.get(CheckStatus.PASS, 0), counts.get(CheckStatus.FAIL, 0)
+    silent = counts.get(CheckStatus.ERROR, 0) + counts.get(CheckStatus.NOT_RUN, 0)
+    return f"{passed}/{passed + failed}" + (f" +{silent}e" if silent else "")
+
+
+def quota(study: Study) -> Table:
+    """What each variant took from accounts and pools."""
+    local = {entry.label: entry for entry in study.offloads}
+    rows = tuple(
+        (
+            use.label,
+            use.resource,
+            str(use.jobs),
+            str(use.stages),
+            sum_of(use.requests, "number"),
+            sum_of(use.tokens, "tokens"),
+            sum_of(use.cached, "tokens"),
+            share(local[use.label].calls),
+            share(local[use.label].tokens),
+        )
+        for use in study.resources
+    )
+    return Table(
+        key="quota",
+        title="Quota and local work",
+        columns=(
+            "profile",
+            "resource",
+            "jobs",
+            "stages",
+            "requests",
+            "tokens",
+            "cached",
+            "local calls",
+            "local tokens",
+        ),
+        rows=rows,
+        numeric=frozenset(range(2, 9)),
+        note="≥ marks a sum with unknown parts. Local shares are of the whole profile.",
+    )
+
+
+def coverage(study: Study) -> Table:
+    """What is known, per variant: known of results."""
+    measures: Sequence[tuple[str, Callable[[VariantSummary], Measure]]] = (
+        ("wall time", lambda e: e.wall_seconds),
+        ("tokens", lambda e: e.tokens_total),
+        ("list price", lambda e: e.cost_usd_micros),
+        ("stated cost", lambda e: e.stated_cost_usd_micros),
+        ("remote calls", lambda e: e.remote_calls),
+        ("context peak", lambda e: e.context_peak_fill),
+        ("lines changed", lambda e: e.lines_changed),
+    )
+    return Table(
+        key="coverage",
+        title="What is known",
+        columns=("profile", *(name for name, _ in measures), "spent in all"),
+        rows=tuple(
+            (
+                entry.label,
+                *(f"{found.known}/{found.of}" for found in (of(entry) for _, of in measures)),
+                sum_of(entry.spent_usd_micros, "money"),
+            )
+            for entry in study.summaries
+        ),
+        numeric=frozenset(range(1, 9)),
+        note="Of the results. `spent in all` adds up the list price of every stage that ran, whatever its job became.",
+    )
+
+
+def legacy(study: Study) -> Table:
+    """The score of the original showdown, for comparison with old reports."""
+    missing = [label for label in study.labels if label not in {item.run.label for item in study.legacy}]
+    left_out = f" Left out for want of a known cost or time: {', '.join(missing)}." if missing else ""
+    return Table(
+        key="legacy",
+        title="Legacy efficiency score",
+        columns=("profile", "score", "solved/results", "cost", "time", "ended by a guard"),
+        rows=tuple(
+            (
+                item.run.label,
+                f"{item.score:.2f}",
+                f"{item.run.completed}/{item.run.total}",
+                money(item.run.cost_usd * 1e6),
+                duration(item.run.duration_seconds),
+                str(item.run.kills),
+            )
+            for item in study.legacy
+        ),
+        numeric=frozenset(range(1, 6)),
+        note="rate / (0.3 cost + 0.3 time + 0.01), each over its maximum, less 10 % per guard end (50 % at most). It "
+        "favours what is free however little it solves, so it ranks nothing here." + left_out,
+    )
+
+
+def advice(study: Study) -> Table:
+    """Which profile for which wish."""
+    return Table(
+        key="advice",
+        title="Which profile for which wish",
+        columns=("wish", "profile", "because"),
+        rows=tuple(
+            (item.question, " = ".join(item.labels) or "no answer", item.refusal or item.because)
+            for item in study.advice
+        ),
+        note="Best observed value among ranked profiles; the verdict says which differences the data support.",
+    )
+
+
+def all_tables(study: Study) -> tuple[Table, ...]:
+    """Every table that has rows, in reading order."""
+    made = (
+        comparison(study),
+        advice(study),
+        denominators(study),
+        ends(study),
+        checks(study),
+        stages(study),
+        quota(study),
+        tokens_by_kind(study),
+        coverage(study),
+        legacy(study),
+    )
+    return tuple(table for table in made if table.rows)
