@@ -159,14 +159,21 @@ def _dirty_paths(tree: Path, layout: _Layout, head: str, git: Git) -> tuple[str,
         own = Path(scratch) / "git"
         gitdir.create(own, head="refs/heads/look", objects=[layout.common_dir / "objects"], bare=False)
         gitdir.copy_shallow(layout.common_dir / "shallow", own)
-        for name, target in (("index", own / "index"), ("info/exclude", own / "info/exclude")):
-            origin = (layout.git_dir if name == "index" else layout.common_dir) / name
-            if origin.is_file():
-                target.write_bytes(origin.read_bytes())
+        _copy(layout.common_dir / "info/exclude", own / "info/exclude")
+        # A split index refers to files beside it.
+        for index in (layout.git_dir / "index", *layout.git_dir.glob("sharedindex.*")):
+            _copy(index, own / index.name)
         place = Place(git_dir=own, work_tree=tree, cwd=tree)
+        # Files that were only touched, or lie on another mount than when they were checked out, are not changed.
+        git.run(["update-index", "-q", "--refresh", "--ignore-submodules"], place, ok=(0, 1))
         changed = staging.paths(git.run(["diff-index", "--name-only", "-z", "--no-renames", head, "--"], place))
         untracked = staging.untracked(git, place) if len(changed) < MAX_LISTED_PATHS else []
         return tuple(sorted({*changed, *untracked}))[:MAX_LISTED_PATHS]
+
+
+def _copy(origin: Path, target: Path) -> None:
+    if origin.is_file():
+        target.write_bytes(origin.read_bytes())
 
 
 def _at(source: Source) -> Place:
