@@ -199,7 +199,7 @@ def denominators(study: Study) -> Table:
         ),
         rows=rows,
         numeric=frozenset(range(1, 10)),
-        note="`if all counted`: solved share of all jobs if every missing one had failed, and if all had been solved.",
+        note="`if all counted`: solved share of all jobs if every missing one had failed, and if all were solved.",
     )
 
 
@@ -288,7 +288,7 @@ def coverage(study: Study) -> Table:
             for entry in study.summaries
         ),
         numeric=frozenset(range(1, 9)),
-        note="Of the results. `spent in all` adds up the list price of every stage that ran, whatever its job became.",
+        note="Of the results. `spent in all` is the list price of every stage that ran, whatever its job became.",
     )
 
 

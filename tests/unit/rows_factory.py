@@ -1,7 +1,9 @@
 """Synthetic evidence: a realistic night with every outcome, unknown costs, infra deaths and hostile text."""
 
 import random
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 from orchestrator.analysis.rows import CheckRow, CheckStatus, Evidence, JobRow, MachineNote, ProfileRow, StageRow
@@ -68,13 +70,14 @@ def many(solved: int, unsolved: int, *, start: int = 1, **changes: Any) -> list[
 def night(repeats: int = 3, seed: int = 7) -> Evidence:
     """The whole showdown: seven targets, seven profiles."""
     draw = random.Random(seed)
+    ends = count()
     jobs: list[JobRow] = []
     stages: list[StageRow] = []
     checks: list[CheckRow] = []
     for target_index, target in enumerate(_TARGETS):
         for profile, facts in _PROFILES.items():
             for repeat in range(1, repeats + 1):
-                row = _night_job(len(jobs) + 1, target, target_index, profile, facts, repeat, draw)
+                row = _night_job(len(jobs) + 1, target, target_index, profile, facts, repeat, draw, ends)
                 jobs.append(row)
                 stages.extend(_night_stages(row, facts, draw))
                 checks.extend(_night_checks(row, draw))
@@ -112,11 +115,12 @@ def _night_job(
     facts: tuple[float, float | None, int, str, str],
     repeat: int,
     draw: random.Random,
+    ends: Iterator[int],
 ) -> JobRow:
     rate, cost, seconds, *_ = facts
     difficulty = 0.12 * (target_index - 3)
     good = draw.random() < rate - difficulty
-    outcome = Outcome.COMPLETE if good or draw.random() < 0.3 else _UNSOLVED[job_id * 7 % len(_UNSOLVED)]
+    outcome = Outcome.COMPLETE if good or draw.random() < 0.3 else _UNSOLVED[next(ends) % len(_UNSOLVED)]
     state = _state(outcome)
     wall = seconds * draw.uniform(0.5, 1.8)
     unknown_cost = cost is None or (profile == "sonnet-hybrid" and draw.random() < 0.3)

@@ -1,0 +1,170 @@
+"""Geometry of the cost-quality picture: axes, points with intervals, the frontier, labels that do not overlap."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor, log10
+
+from orchestrator.analysis.pareto import Point
+from orchestrator.reports.words import money
+
+_CHARACTER = 7.2  # mean advance of a digit or letter at 13 px, on the safe side
+_LINE = 16.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """A place on an axis, in pixels, and its text."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A point in pixels, with the ends of its interval and the place of its label."""
+
+    point: Point
+    x: float
+    y: float
+    low: float
+    high: float
+    label: str
+    label_x: float
+    label_y: float
+    anchor: str
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scatter:
+    """Everything to draw. `steps` is the frontier as `x,y` pairs."""
+
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    marks: tuple[Mark, ...]
+    steps: str
+
+
+@dataclass(frozen=True)
+class _Box:
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def overlap(self, other: "_Box") -> float:
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        return width * height if width > 0 and height > 0 else 0.0
+
+
+def scatter(points: Sequence[Point], width: float, height: float, names: Sequence[str]) -> Scatter:
+    """Lay the points out in `width` x `height` pixels. `names` are the labels to draw, one per point.
+
+    The cost axis is linear from 0, so that free and cheap stay comparable; the quality axis is always 0 to 100 %.
+    """
+    left, right, top, bottom = 46.0, width - 16, 14.0, height - 46
+    steps = _nice_steps(max((point.cost_usd_micros for point in points), default=0.0))
+    most = steps[-1] or 1.0
+
+    def x_of(cost: float) -> float:
+        return round(left + (right - left) * cost / most, 1)
+
+    def y_of(rate: float) -> float:
+        return round(bottom - (bottom - top) * rate, 1)
+
+    places = [(x_of(point.cost_usd_micros), y_of(point.rate)) for point in points]
+    bars = [(y_of(point.interval.high), y_of(point.interval.low)) for point in points]
+    boxes = _place_labels(places, bars, [len(name) * _CHARACTER for name in names], (left, top, right, bottom))
+    marks = tuple(
+        Mark(
+            point=point,
+            x=x,
+            y=y,
+            low=bar[1],
+            high=bar[0],
+            label=name,
+            label_x=box[0],
+            label_y=box[1],
+            anchor=box[2],
+            title=_title(point),
+        )
+        for point, name, (x, y), bar, box in zip(points, names, places, bars, boxes, strict=True)
+    )
+    return Scatter(
+        width=width,
+        height=height,
+        left=left,
+        right=right,
+        top=top,
+        bottom=bottom,
+        x_ticks=tuple(Tick(at=x_of(step), text=money(step)) for step in steps),
+        y_ticks=tuple(Tick(at=y_of(share / 4), text=f"{25 * share} %") for share in range(5)),
+        marks=marks,
+        steps=_staircase([mark for mark in marks if mark.point.on_frontier], right),
+    )
+
+
+def _title(point: Point) -> str:
+    low, high = point.interval
+    rate = f"{100 * point.rate:.0f} % solved (95 % interval {100 * low:.0f} to {100 * high:.0f} %, n = {point.n})"
+    return f"{point.label}: {rate}, {money(point.cost_usd_micros)} a job"
+
+
+def _nice_steps(most: float, target: int = 4) -> list[float]:
+    """Round values from 0 up to at least `most`, about `target` of them."""
+    if most <= 0:
+        return [0.0, 1e6]
+    rough = most / target
+    size = 10 ** floor(log10(rough))
+    step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= rough)
+    return [step * index for index in range(ceil(most / step - 1e-9) + 1)]
+
+
+def _staircase(marks: Sequence[Mark], right: float) -> str:
+    if not marks:
+        return ""
+    pairs = []
+    for index, mark in enumerate(marks):
+        if index:
+            pairs.append(f"{mark.x},{marks[index - 1].y}")
+        pairs.append(f"{mark.x},{mark.y}")
+    return " ".join([*pairs, f"{right},{marks[-1].y}"])
+
+
+def _place_labels(
+    places: Sequence[tuple[float, float]],
+    bars: Sequence[tuple[float, float]],
+    widths: Sequence[float],
+    frame: tuple[float, float, float, float],
+) -> list[tuple[float, float, str]]:
+    """Text positions (x, baseline, anchor): for each point the candidate that covers the least of what is drawn."""
+    taken = [_Box(x - 7, y - 7, x + 7, y + 7) for x, y in places]
+    taken += [_Box(x - 2, high, x + 2, low) for (x, _), (high, low) in zip(places, bars, strict=True)]
+    made = []
+    for (x, y), width in zip(places, widths, strict=True):
+        best = min(_candidates(x, y, width), key=lambda found: _cost(found[3], taken, frame))
+        taken.append(best[3])
+        made.append((round(best[0], 1), round(best[1], 1), best[2]))
+    return made
+
+
+def _candidates(x: float, y: float, width: float) -> list[tuple[float, float, str, _Box]]:
+    found = []
+    for shift in (0, -18, 18, -34, 34, -50, 50):
+        base = y + 4.5 + shift
+        found.append((x + 11, base, "start", _Box(x + 9, base - 12, x + 11 + width, base + _LINE - 12)))
+        found.append((x - 11, base, "end", _Box(x - 11 - width, base - 12, x - 9, base + _LINE - 12)))
+    return found
+
+
+def _cost(box: _Box, taken: Sequence[_Box], frame: tuple[float, float, float, float]) -> float:
+    outside = max(0.0, frame[0] - box.x0) + max(0.0, box.x1 - frame[2])
+    outside += max(0.0, frame[1] - box.y0) + max(0.0, box.y1 - frame[3])
+    return 1000 * outside + sum(box.overlap(other) for other in taken)
