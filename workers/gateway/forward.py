@@ -13,7 +13,7 @@ from workers.gateway.routes import Entry
 
 # Bodies up to this size are held until complete, so that the model asked for is known before the request goes on.
 MAX_HELD_BODY_BYTES = 8 * 1024 * 1024
-_UPSTREAM_HEADERS = "upstream_headers"
+_GIVEN = web.RequestKey("given", frozenset[str])
 
 
 async def forward(
@@ -45,7 +45,7 @@ async def _exchange(
     exchange: Exchange,
     body: bytes | AsyncIterator[bytes],
 ) -> web.StreamResponse:
-    headers = upstream_headers(request.headers, entry.route.protocol, entry.route.secret)
+    headers = upstream_headers(request.raw_headers, entry.route.protocol, entry.route.secret)
     async with session.request(
         request.method,
         URL(entry.target(request.raw_path), encoded=True),
@@ -56,7 +56,7 @@ async def _exchange(
     ) as upstream:
         exchange.answered(upstream)
         response = _head(upstream)
-        request[_UPSTREAM_HEADERS] = upstream.headers
+        request[_GIVEN] = frozenset(name.lower() for name in upstream.headers)
         await response.prepare(request)
         try:
             async for chunk in upstream.content.iter_any():
@@ -66,7 +66,7 @@ async def _exchange(
             exchange.ended(f"broken while streaming: {type(error).__name__}")
             _break_off(request)
             return response
-        # Before the agent can see the end: whoever reacts to it finds the request reported.
+        # Before the agent can see the end of a stream: whoever reacts to it finds the request reported.
         exchange.ended()
         await response.write_eof()
         return response
@@ -74,17 +74,17 @@ async def _exchange(
 
 async def only_upstream_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Take back what the HTTP library adds on its own: the agent gets the upstream's headers and no others."""
-    given = request.get(_UPSTREAM_HEADERS)
+    given = request.get(_GIVEN)
     if given is None:
         return
     for name in ("Server", "Date", "Content-Type"):
-        if name not in given:
+        if name.lower() not in given:
             response.headers.pop(name, None)
 
 
 def _head(upstream: ClientResponse) -> web.StreamResponse:
     response = web.StreamResponse(
-        status=upstream.status, reason=upstream.reason, headers=downstream_headers(upstream.headers)
+        status=upstream.status, reason=upstream.reason, headers=downstream_headers(upstream.raw_headers)
     )
     if upstream.content_length is None and upstream.method != "HEAD" and upstream.status not in (204, 304):
         response.enable_chunked_encoding()

@@ -1,11 +1,13 @@
 """Which headers pass the gateway in either direction, and how the real key goes in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from orchestrator.domain.fleet import Protocol
 
+# As they stood on the wire: the HTTP library's own mapping changes the case of names.
+RawHeaders = Sequence[tuple[bytes, bytes]]
 _HOP_BY_HOP = frozenset(
     {
         *("connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization"),
@@ -24,7 +26,7 @@ _OAUTH_PREFIX = "sk-ant-oat"
 _OAUTH_BETA = "oauth-2025-04-20"
 
 
-def upstream_headers(received: CIMultiDictProxy[str], protocol: Protocol, secret: str | None) -> CIMultiDict[str]:
+def upstream_headers(received: RawHeaders, protocol: Protocol, secret: str | None) -> CIMultiDict[str]:
     """The agent's headers as they go upstream, with the real key in the protocol's style."""
     headers = CIMultiDict(_passing(received, _REPLACED))
     headers["Accept-Encoding"] = "identity"
@@ -40,7 +42,7 @@ def upstream_headers(received: CIMultiDictProxy[str], protocol: Protocol, secret
     return headers
 
 
-def downstream_headers(received: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+def downstream_headers(received: RawHeaders) -> CIMultiDict[str]:
     """The upstream's headers as the agent gets them: all but the hop-by-hop ones."""
     return CIMultiDict(_passing(received, frozenset()))
 
@@ -52,7 +54,11 @@ def limit_headers(received: CIMultiDictProxy[str]) -> dict[str, str]:
     return dict(limits[:_MAX_LIMIT_HEADERS])
 
 
-def _passing(received: CIMultiDictProxy[str], without: frozenset[str]) -> Iterator[tuple[str, str]]:
-    named = {name.strip().lower() for value in received.getall("Connection", []) for name in value.split(",")}
+def _passing(received: RawHeaders, without: frozenset[str]) -> Iterator[tuple[str, str]]:
+    # Bytes that are no UTF-8 cannot be written again by the library; they must not break the request.
+    headers = [(name.decode("utf-8", "replace"), value.decode("utf-8", "replace")) for name, value in received]
+    named = {
+        part.strip().lower() for name, value in headers if name.lower() == "connection" for part in value.split(",")
+    }
     drop = _HOP_BY_HOP | named | without
-    return ((name, value) for name, value in received.items() if name.lower() not in drop)
+    return ((name, value) for name, value in headers if name.lower() not in drop)
