@@ -30,7 +30,7 @@ check: $(DEV) browser  ## Everything that CI runs: lint, format, types, layers, 
 	@$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
 
-bench: $(DEV)  ## Measure: start-up time of the command line, queue and worktree figures
+bench: $(DEV)  ## Run the benchmarks, which state their limits
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 fmt: $(DEV)  ## Format the code and repair what the linter can

@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -61,7 +60,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _prepare(work: Path, *, port: int, agent: str, repeats: int | None) -> Path:
-    """Make the targets and copies of the two files with port, agent and repeats put in. Returns the experiment file."""
+    """Make the targets, and copies of both files with port, agent and repeats put in. Returns the experiment file."""
     for name in make_targets.target_names():
         make_targets.make_target(name, work / "targets")
     fleet = (_HERE / "fleet.toml").read_text().replace(_PORT_IN_FLEET, str(port))
@@ -77,34 +76,26 @@ def _prepare(work: Path, *, port: int, agent: str, repeats: int | None) -> Path:
 
 @contextlib.contextmanager
 def _scripted_models(work: Path, env: Mapping[str, str]) -> Iterator[int]:
-    """The scripted model server on a free port for as long as the block lasts. Yields the port."""
+    """The scripted model server for as long as the block lasts; it dies with this process too. Yields its port."""
     work.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
-    script = str(_HERE / "models.yaml")
-    argv = [sys.executable, "-m", "workers.gateway.scripted", "--script", script, "--port", str(port)]
-    with (
-        (work / "models.log").open("wb") as log,
-        subprocess.Popen(argv, env=dict(env), stdout=log, stderr=log) as server,
-    ):
+    port_file, log_file = work / "models.port", work / "models.log"
+    port_file.unlink(missing_ok=True)
+    options = {"script": _HERE / "models.yaml", "port-file": port_file, "parent-pid": os.getpid()}
+    argv = [sys.executable, "-m", "workers.gateway.scripted"]
+    argv += [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    with log_file.open("wb") as log, subprocess.Popen(argv, env=dict(env), stdout=log, stderr=log) as server:
         try:
-            _wait_until_it_listens(server, port, work / "models.log")
-            yield port
+            yield _port_of(server, port_file, log_file)
         finally:
             server.terminate()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_it_listens(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _port_of(server: subprocess.Popen[bytes], port_file: Path, log: Path) -> int:
     deadline = time.monotonic() + _SERVER_START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
+        if port_file.exists() and (text := port_file.read_text().strip()):
+            return int(text)
+        time.sleep(0.02)
     raise SystemExit(f"demo: the scripted model server did not start:\n{log.read_text(errors='replace')}")
 
 
