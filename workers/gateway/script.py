@@ -152,7 +152,14 @@ def load_script(path: Path) -> Script:
     try:
         return Script.model_validate(data)
     except ValidationError as error:
-        raise InvalidInput([_fault(path, data, item) for item in error.errors(include_url=False)]) from None
+        raise InvalidInput([_fault(path, data, item) for item in _causes(error)]) from None
+
+
+def _causes(error: ValidationError) -> list[ErrorDetails]:
+    """The faults without those that follow from others: a list counts as too short when its items are wrong."""
+    found = error.errors(include_url=False)
+    within = {item["loc"][:depth] for item in found for depth in range(len(item["loc"]))}
+    return [item for item in found if item["type"] != "too_short" or item["loc"] not in within]
 
 
 def _yaml_fault(path: Path, error: Exception) -> Fault:
