@@ -7,8 +7,8 @@ from pydantic import BeforeValidator, Field
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 # Units from large to small, each at most once, so that a slip like `5s3h` is not read as a duration.
-_WHOLE = re.compile(r"\s*".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?){unit}(?![a-z]))?" for unit in _UNITS))
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_WHOLE = re.compile(r"\s*".join(rf"(?:(?P<{unit}>[0-9]+(?:\.[0-9]+)?){unit}(?![a-z]))?" for unit in _UNITS))
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _ACCEPTED = "a duration like 90s, 15m or 1h30m"
 # poll(2) takes milliseconds in 32 bits, 24.8 days: a longer wait would overflow inside a supervisor.
 MAX_DURATION_SECONDS = 21 * 86400.0

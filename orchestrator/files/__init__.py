@@ -99,7 +99,7 @@ def _fleet_of(tree: Tree, path: Path) -> Tree | None:
         tree.fault(
             ("fleet",),
             "names a fleet file that is not there",
-            found=show(str(place)),
+            found=str(place),
             accepted="a path from this file",
         )
         return None

@@ -14,7 +14,7 @@ from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.limits import Limits
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_NUMBER = r"\d+(\.\d+)?"
+_NUMBER = r"[0-9]+(\.[0-9]+)?"
 _DURATION: JsonSchemaValue = {
     "description": "A duration up to 21 days: seconds, or text like 90s, 15m, 1h30m.",
     "anyOf": [

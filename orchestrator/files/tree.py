@@ -1,6 +1,5 @@
 """Plain data of a file, with the line of every field."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time
@@ -65,7 +64,7 @@ class Tree:
 
 
 def check_values(tree: Tree) -> None:
-    """Note values that neither a command line nor JSON can carry: NUL, lone surrogates, infinities."""
+    """Note values that neither a command line nor a file can carry: text with NUL or lone surrogates."""
     _check(tree, tree.data, ())
 
 
@@ -81,8 +80,6 @@ def _check(tree: Tree, value: Data, path: Path) -> None:
     elif isinstance(value, Sequence):
         for index, item in enumerate(value):
             _check(tree, item, (*path, index))
-    elif isinstance(value, float) and not math.isfinite(value):
-        tree.fault(path, "is not a finite number", found=str(value))
 
 
 def _unfit(text: str) -> bool:

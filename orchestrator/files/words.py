@@ -81,6 +81,8 @@ def note_validation(tree: Tree, error: ValidationError, model: type[BaseModel], 
             tree.fault(path, "is not a known key", accepted=accepted)
             continue
         message, wanted, found = describe(detail)
+        if path[:1] == ("loop",) and isinstance(found, list):
+            wanted = f"{wanted}; a list of them stands under 'limits'"
         tree.fault(path, message, found=None if detail["type"] == "missing" else show(found, path), accepted=wanted)
 
 
