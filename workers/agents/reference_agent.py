@@ -118,10 +118,9 @@ class Model:
 def failure_of(response: http.client.HTTPResponse) -> Failure:
     body = response.read(65_536).decode("utf-8", "replace")
     try:
-        error = json.loads(body).get("error")
-    except (ValueError, AttributeError):
-        error = None
-    error = error if isinstance(error, dict) else {"message": body[:500]}
+        error = dict(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        error = {"message": body[:500]}
     retry_after = as_number(response.getheader("retry-after"))
     return Failure(
         *told(error),
@@ -209,11 +208,10 @@ def shell(command: str, config: Json) -> tuple[int | None, str]:
             code = None
         half, size = config["tool_output_bytes"] // 2, output.seek(0, os.SEEK_END)
         output.seek(0)
-        if size <= 2 * half:
-            return code, output.read().decode("utf-8", "replace")
-        head = output.read(half)
-        output.seek(-half, os.SEEK_END)
-        text = head + f"\n[... {size - 2 * half} bytes left out ...]\n".encode() + output.read()
+        text = output.read(2 * half) if size <= 2 * half else output.read(half)
+        if size > 2 * half:
+            output.seek(-half, os.SEEK_END)
+            text += f"\n[... {size - 2 * half} bytes left out ...]\n".encode() + output.read(half)
         return code, text.decode("utf-8", "replace")
 
 
