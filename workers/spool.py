@@ -37,9 +37,7 @@ class Recorder:
         """Something happened now."""
         with self._lock:
             self._seq += 1
-            self._write(
-                {"type": "event", "seq": self._seq, "stage": stage_ordinal, "kind": kind, "data": dict(data)}
-            )
+            self._write({"type": "event", "seq": self._seq, "stage": stage_ordinal, "kind": kind, "data": dict(data)})
 
     def stage(self, ordinal: int, values: Mapping[str, Any]) -> None:
         """A stage's columns as they stand now; only the first record of a stage needs all of them."""

@@ -197,7 +197,9 @@ class _StageLog:
             },
         )
         for notice in end.notices:
-            self._frame.recorder.event("GuardNotice", {"action": notice.action, "detail": notice.detail}, self._ordinal)
+            self._frame.recorder.event(
+                "GuardNotice", {"action": notice.action, "detail": notice.detail}, self._ordinal
+            )
         answer = end.agent_ended.final_text or self._said
         done = StageDone(stage=self._order.stage, outcome=outcome, detail=detail, answer=answer, changed=False)
         return StageRun(

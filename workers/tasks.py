@@ -3,7 +3,8 @@
 import logging
 from typing import Any
 
-from celery import Celery, Task
+from celery import Celery
+from celery.app.task import Task
 
 from orchestrator.broker import TASK_NAME
 from workers.context import WorkerContext
@@ -15,8 +16,8 @@ log = logging.getLogger("bakeoff.worker")
 def register(app: Celery, context: WorkerContext) -> None:
     """Add the task to an application; every run shares `context`."""
 
-    @app.task(name=TASK_NAME, bind=True)  # type: ignore[untyped-decorator]
-    def job(self: Task, *args: Any, **kwargs: Any) -> str:
+    @app.task(name=TASK_NAME, bind=True)
+    def job(self: Task[Any, Any], *args: Any, **kwargs: Any) -> str:
         match args, kwargs:
             case (int(job_id), str(order_token)), {}:
                 pass

@@ -6,7 +6,7 @@ longer live the write changes nothing and raises StaleAttempt.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -19,7 +19,17 @@ from orchestrator.domain.outcome import Outcome, OutcomeClass, job_event, outcom
 from orchestrator.domain.states import ATTEMPT_MOVES, JOB_MOVES, AttemptState, JobState, move, sources
 from orchestrator.storage.dispatch import split_needs
 from orchestrator.storage.engine import Database
-from orchestrator.storage.tables import accounts, artifacts, attempts, cells, checks, experiments, jobs, leases, targets
+from orchestrator.storage.tables import (
+    accounts,
+    artifacts,
+    attempts,
+    cells,
+    checks,
+    experiments,
+    jobs,
+    leases,
+    targets,
+)
 
 LIVE = attempts.c.state != AttemptState.ENDED
 
@@ -223,7 +233,9 @@ def advance(database: Database, attempt_id: str, event: str, **values: str | Non
     legal = sources(ATTEMPT_MOVES, event)
     target = next(state for (_, name), state in ATTEMPT_MOVES.items() if name == event)
     change = (
-        attempts.update().where(attempts.c.id == attempt_id, attempts.c.state.in_(legal)).values(state=target, **values)
+        attempts.update()
+        .where(attempts.c.id == attempt_id, attempts.c.state.in_(legal))
+        .values(state=target, **values)
     )
     with database.write() as connection:
         if connection.execute(change).rowcount != 1:
@@ -304,9 +316,7 @@ def _end(
     return _move_job(connection, row.job_id, row.fence, attempt_id, result, now)
 
 
-def _insert_checks(
-    connection: sa.Connection, attempt_id: str, job_id: int, records: Iterable[CheckRecord]
-) -> None:
+def _insert_checks(connection: sa.Connection, attempt_id: str, job_id: int, records: Iterable[CheckRecord]) -> None:
     query = sa.select(cells.c.target_id).join(jobs, jobs.c.cell_id == cells.c.id).where(jobs.c.id == job_id)
     target_id = connection.execute(query).scalar_one()
     rows = [{"attempt_id": attempt_id, "target_id": target_id, **asdict(record)} for record in records]
@@ -362,5 +372,3 @@ def claim_baseline(database: Database, target_id: int, attempt_id: str) -> bool:
     )
     with database.write() as connection:
         return connection.execute(change).rowcount == 1
-
-

@@ -164,5 +164,3 @@ def open_jobs(connection: sa.Connection, experiment: str | None = None) -> int:
         query = query.join(experiments, experiments.c.id == jobs.c.experiment_id)
         query = query.where(experiments.c.name == experiment)
     return connection.execute(query).scalar_one()
-
-

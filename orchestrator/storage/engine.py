@@ -64,7 +64,7 @@ class Database:
             return
         if current is not None and current > HEAD:
             raise Conflict(f"the database is at schema {current}, newer than this program's {HEAD}; update Bakeoff")
-        from orchestrator.storage.migrate import upgrade  # noqa: PLC0415 - slow import, seldom needed
+        from orchestrator.storage.migrate import upgrade
 
         with self._translated():
             upgrade(self.engine, HEAD)

@@ -32,7 +32,9 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_st
         if found is None:
             names = ", ".join(experiment_names(database)) or "none yet"
             raise NotFound(f"no experiment {experiment!r} in {database!r}; there are: {names}")
-        cell_rows = {row.id: row for row in connection.execute(sa.select(cells).where(cells.c.experiment_id == found))}
+        cell_rows = {
+            row.id: row for row in connection.execute(sa.select(cells).where(cells.c.experiment_id == found))
+        }
         mine = sa.select(jobs.c.id).where(jobs.c.experiment_id == found)
         job_rows = connection.execute(
             sa.select(jobs).where(jobs.c.experiment_id == found).order_by(jobs.c.position)

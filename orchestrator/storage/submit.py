@@ -76,8 +76,17 @@ def store_fleet(database: Database, fleet: Fleet) -> None:
     """Accounts and pools as the newest fleet file says; parked accounts stay parked."""
     with database.write() as connection:
         for table, rows in (
-            (accounts, {name: a.model_dump(include={"base_url", "protocol", "concurrency"}) for name, a in fleet.accounts.items()}),
-            (pools, {name: p.model_dump(include={"base_url", "protocol", "slots"}) for name, p in fleet.pools.items()}),
+            (
+                accounts,
+                {
+                    name: a.model_dump(include={"base_url", "protocol", "concurrency"})
+                    for name, a in fleet.accounts.items()
+                },
+            ),
+            (
+                pools,
+                {name: p.model_dump(include={"base_url", "protocol", "slots"}) for name, p in fleet.pools.items()},
+            ),
         ):
             known = set(connection.execute(sa.select(table.c.name)).scalars())
             for name, values in rows.items():

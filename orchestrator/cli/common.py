@@ -1,0 +1,50 @@
+"""What the commands share."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from orchestrator.domain.errors import NotFound
+from orchestrator.settings import Settings, load_settings
+from orchestrator.storage.engine import Database
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+experiment_file = click.argument("file", type=click.Path(path_type=Path))
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+
+
+def experiment_name(command: F) -> F:
+    """The optional argument EXPERIMENT: the newest one when it is not given."""
+    return click.argument("experiment", required=False)(command)
+
+
+def open_database(settings: Settings | None = None) -> Database:
+    """The results database, at the newest schema."""
+    database = Database((settings or load_settings()).database_url)
+    database.migrate()
+    return database
+
+
+def chosen_experiment(database: Database, name: str | None) -> str:
+    """The named experiment, or the one submitted last. A file name is accepted for the experiment in it."""
+    from orchestrator.storage.evidence import experiment_names
+
+    names = experiment_names(database)
+    if name is None:
+        if not names:
+            raise NotFound(f"no experiment in {database!r} yet: submit or run one first")
+        return names[0]
+    if name not in names and Path(name).is_file():
+        from orchestrator.files import load_experiment
+
+        return load_experiment(name).experiment.experiment
+    return name
+
+
+def emit(document: object) -> None:
+    """Data on standard output."""
+    click.echo(json.dumps(document, indent=2, default=str, ensure_ascii=False))

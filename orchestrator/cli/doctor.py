@@ -1,0 +1,118 @@
+"""doctor: what this machine has, what it lacks, and what to do about it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from orchestrator.cli.common import as_json, emit
+from orchestrator.domain.errors import BakeoffError, ExitCode
+from orchestrator.settings import Settings, load_settings
+
+# Below this a run soon ends in full-disk failures.
+_FREE_BYTES = 2 * 1024**3
+
+
+class Finding(NamedTuple):
+    """One thing looked at. `ok` None is worth knowing, but stops nothing."""
+
+    name: str
+    ok: bool | None
+    text: str
+
+
+@click.command("doctor")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@as_json
+def doctor_command(file: Path | None, as_json: bool) -> int:
+    """Look at this machine, and with FILE at its repositories, agents and model servers too."""
+    settings = load_settings()
+    looks: list[Callable[[], list[Finding]]] = [
+        lambda: [_program("git"), _program("bash")],
+        lambda: [_broker(settings)],
+        lambda: [_database(settings)],
+        lambda: [_disk(settings)],
+    ]
+    if file is not None:
+        looks.append(lambda: _experiment(file))
+    findings: list[Finding] = []
+    for look in looks:
+        try:
+            findings += look()
+        except BakeoffError as error:
+            findings.append(Finding(error.kind, False, str(error)))
+    if as_json:
+        emit([finding._asdict() for finding in findings])
+    else:
+        for finding in findings:
+            mark = {True: "ok  ", False: "MISS", None: "note"}[finding.ok]
+            click.echo(f"{mark} {finding.name}: {finding.text}")
+    return ExitCode.UNAVAILABLE if any(finding.ok is False for finding in findings) else ExitCode.OK
+
+
+def _program(name: str) -> Finding:
+    path = shutil.which(name)
+    return Finding(name, path is not None, path or f"not found on PATH; install {name}")
+
+
+def _broker(settings: Settings) -> Finding:
+    from orchestrator.embedded import server_binary
+
+    if settings.broker_url is None:
+        return Finding("broker", True, f"embedded: {server_binary()}")
+    from orchestrator.broker import celery_app
+
+    with celery_app(settings).connection_for_read() as connection:
+        try:
+            connection.ensure_connection(max_retries=1, timeout=5)
+        except Exception as error:  # noqa: BLE001 - each transport raises errors of its own
+            return Finding("broker", False, f"{connection.as_uri()} does not answer: {error}")
+        return Finding("broker", True, connection.as_uri())
+
+
+def _database(settings: Settings) -> Finding:
+    from orchestrator.storage.engine import Database
+
+    database = Database(settings.database_url)
+    database.migrate()
+    return Finding("database", True, f"{database!r} at schema {database.revision()}")
+
+
+def _disk(settings: Settings) -> Finding:
+    free = shutil.disk_usage(settings.home if settings.home.exists() else Path.cwd()).free
+    enough = free >= _FREE_BYTES
+    text = f"{free / 1024**3:.1f} GiB free for {settings.home}"
+    return Finding("disk", enough, text if enough else f"{text}; at least {_FREE_BYTES // 1024**3} GiB are wanted")
+
+
+def _experiment(file: Path) -> list[Finding]:
+    from orchestrator.files import load_experiment
+    from orchestrator.scheduling.submit import ask_machine
+
+    loaded = load_experiment(file)
+    answer = ask_machine(loaded)
+    found = [Finding(f"target {name}", True, target.sha) for name, target in answer.targets.items()]
+    for name, agent in answer.agents.items():
+        version = agent.version
+        found.append(Finding(f"agent {name}", version is not None, version or f"not installed: {agent.hint}"))
+    servers = {
+        **{f"account {name}": account.base_url for name, account in loaded.fleet.accounts.items()},
+        **{f"pool {name}": pool.base_url for name, pool in loaded.fleet.pools.items()},
+    }
+    return found + [_server(name, url) for name, url in servers.items()]
+
+
+def _server(name: str, url: str) -> Finding:
+    """Whether anything listens there. No request is sent: it might cost money."""
+    import socket
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((parts.hostname or "", port), timeout=5):
+            return Finding(name, True, f"{url} accepts connections")
+    except OSError as error:
+        return Finding(name, False, f"{url} does not accept connections: {error}")

@@ -1,0 +1,107 @@
+"""validate, plan, submit, schema: everything before a job runs."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.cli.common import as_json, emit, experiment_file, open_database
+from orchestrator.domain.errors import ExitCode
+from orchestrator.files import Loaded, load_experiment
+
+
+@click.command("validate")
+@experiment_file
+@as_json
+def validate_command(file: Path, as_json: bool) -> int:
+    """Check FILE and its fleet file; every fault with its line. Looks at no repository."""
+    loaded = load_experiment(file)
+    count = _matrix_size(loaded)
+    if as_json:
+        emit({"valid": True, "experiment": loaded.experiment.experiment, "jobs": count})
+    else:
+        click.echo(f"{file}: valid. Experiment {loaded.experiment.experiment!r}, {count} jobs.")
+    return ExitCode.OK
+
+
+def _matrix_size(loaded: Loaded) -> int:
+    from orchestrator.domain.matrix import combinations
+
+    return sum(1 for _ in combinations(loaded.experiment)) * loaded.experiment.repeats
+
+
+@click.command("plan")
+@experiment_file
+@as_json
+def plan_command(file: Path, as_json: bool) -> int:
+    """Show every job of FILE in its order, with queue, needs and what an earlier submit finished. Runs nothing."""
+    from orchestrator.scheduling.submit import plan
+
+    planned, answer = plan(load_experiment(file), open_database())
+    missing = {name: agent.hint for name, agent in answer.agents.items() if agent.version is None}
+    if as_json:
+        emit(
+            {
+                "experiment": planned.loaded.experiment.experiment,
+                "jobs": [_job(job) for job in planned.jobs],
+                "new": len(planned.new),
+                "no_longer_in_file": planned.stale,
+                "agents": {name: agent.version for name, agent in answer.agents.items()},
+                "missing_agents": missing,
+                "targets": {name: target.sha for name, target in answer.targets.items()},
+            }
+        )
+        return ExitCode.OK
+    from orchestrator.reports.plan_table import print_plan
+
+    print_plan(planned, answer)
+    return ExitCode.OK
+
+
+def _job(job: Any) -> dict[str, Any]:
+    return {
+        "job": job.label,
+        "target": job.cell.spec.target.label,
+        "sha": job.cell.spec.target.sha,
+        "profile": job.cell.spec.profile,
+        "repeat": job.repeat,
+        "params": dict(job.cell.spec.params),
+        "position": job.position,
+        "queue": job.queue,
+        "needs": list(job.needs),
+        "state": job.state or "new",
+        "cell_hash": job.cell.cell_hash,
+        "profile_hash": job.cell.profile_hash,
+    }
+
+
+@click.command("submit")
+@experiment_file
+@as_json
+def submit_command(file: Path, as_json: bool) -> int:
+    """Store the jobs of FILE that are not there yet. Submitting again adds nothing; a larger FILE extends it."""
+    from orchestrator.clock import utc_now
+    from orchestrator.scheduling.submit import plan, require_agents, submit
+
+    database = open_database()
+    planned, answer = plan(load_experiment(file), database)
+    require_agents(answer)
+    added = submit(planned, database, utc_now())
+    name = planned.loaded.experiment.experiment
+    if as_json:
+        emit({"experiment": name, "added": added, "jobs": len(planned.jobs), "no_longer_in_file": planned.stale})
+    else:
+        click.echo(f"{name}: {added} jobs added, {len(planned.jobs) - added} were there already.")
+        if planned.stale:
+            click.echo(f"{planned.stale} stored jobs are no longer in the file; they stay as they are.", err=True)
+    return ExitCode.OK
+
+
+@click.command("schema")
+@click.argument("kind", type=click.Choice(["experiment", "fleet"]))
+def schema_command(kind: str) -> int:
+    """Print the JSON Schema of an experiment or fleet file, for editors."""
+    from orchestrator.files.schema import experiment_schema, fleet_schema
+
+    emit(experiment_schema() if kind == "experiment" else fleet_schema())
+    return ExitCode.OK

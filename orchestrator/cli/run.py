@@ -1,0 +1,85 @@
+"""run: an experiment from file to verdict on this machine, with nothing to set up."""
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from orchestrator.cli.common import as_json, emit, experiment_file, open_database
+from orchestrator.domain.errors import ExitCode
+from orchestrator.files import load_experiment
+
+
+@click.command("run")
+@experiment_file
+@as_json
+@click.option("--html", type=click.Path(path_type=Path), help="Where to write the HTML report.")
+def run_command(file: Path, as_json: bool, html: Path | None) -> int:
+    """Run FILE here and end with the verdict: broker, scheduler, workers and gateway are started and taken down.
+
+    What an earlier run finished is not run again. Ctrl-C ends the agents and keeps the rest of the matrix for the
+    next `bakeoff run` of the same file.
+    """
+    from orchestrator.cli.report import write_report
+    from orchestrator.cli.watching import follow
+    from orchestrator.clock import utc_now
+    from orchestrator.local import LocalFleet
+    from orchestrator.scheduling.submit import plan, require_agents, submit
+    from orchestrator.settings import load_settings
+
+    settings = load_settings()
+    _log_to(settings.home / "logs" / "scheduler.log")
+    _interrupt_on_term()
+    database = open_database(settings)
+    planned, answer = plan(load_experiment(file), database)
+    require_agents(answer)
+    name = planned.loaded.experiment.experiment
+    added = submit(planned, database, utc_now())
+    click.echo(f"{name}: {len(planned.jobs)} jobs, {added} new; state in {settings.home}", err=True)
+    resources = {need for job in planned.jobs for need in job.needs}
+    try:
+        with LocalFleet(settings, database, resources) as fleet:
+            follow(database, name, as_json=as_json, on_look=fleet.keep_alive)
+    except KeyboardInterrupt:
+        click.echo("stopped: agents are ended, unfinished jobs wait for the next run of this file", err=True)
+        raise
+    page = html or settings.home / "reports" / f"{name}.html"
+    study = write_report(database, name, page)
+    if as_json:
+        from orchestrator.reports import as_json as document
+        from orchestrator.reports.options import ReportOptions
+
+        emit(document.document(study, ReportOptions()))
+    else:
+        from rich.console import Console
+
+        from orchestrator.reports import terminal
+
+        console = Console()
+        console.print(terminal.render(study, width=console.width))
+    click.echo(f"report: {page.resolve()}", err=True)
+    return ExitCode.OK
+
+
+def _log_to(path: Path) -> None:
+    """The scheduler's log goes to a file: the terminal belongs to the live view."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
+    )
+
+
+def _interrupt_on_term() -> None:
+    """TERM and HUP end a run like Ctrl-C does: cleanly."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    if sys.stdin is not None and not sys.stdin.isatty():
+        # A shell starts background jobs with INT ignored; `run` is to be stoppable there too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,54 @@
+"""status: where every job stands, and why it waits."""
+
+import click
+
+from orchestrator.cli.common import as_json, chosen_experiment, emit, experiment_name, open_database
+from orchestrator.clock import utc_now
+from orchestrator.domain.errors import ExitCode
+
+
+@click.command("status")
+@experiment_name
+@as_json
+def status_command(experiment: str | None, as_json: bool) -> int:
+    """Show every job of EXPERIMENT (default: the newest), the slots, and the workers."""
+    from orchestrator.reports.live_rows import live_view
+    from orchestrator.storage.machines import SILENT_AFTER, workers
+
+    database = open_database()
+    name = chosen_experiment(database, experiment)
+    now = utc_now()
+    view = live_view(database, name, now)
+    known = workers(database)
+    if as_json:
+        emit(
+            {
+                "experiment": name,
+                "at": now,
+                "eta_seconds": view.eta_seconds,
+                "jobs": [vars(job) for job in view.jobs],
+                "resources": [vars(resource) for resource in view.resources],
+                "workers": [worker._asdict() | {"silent": now - worker.seen_at > SILENT_AFTER} for worker in known],
+            }
+        )
+        return ExitCode.OK
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from orchestrator.reports.live import render
+
+    console = Console()
+    console.print(render(view, height=console.height))
+    table = Table("id", "job", "state", "outcome", "waits for", box=None, pad_edge=False, header_style="bold")
+    for job in view.jobs:
+        table.add_row(
+            str(job.job_id), Text(job.key), Text(job.state), Text(job.outcome or "-"), Text(job.waiting_reason)
+        )
+    console.print(table)
+    for worker in known:
+        silent = " [red](silent)[/]" if now - worker.seen_at > SILENT_AFTER else ""
+        console.print(
+            f"worker {worker.worker} on {worker.machine}, version {worker.version}{silent}", highlight=False
+        )
+    return ExitCode.OK

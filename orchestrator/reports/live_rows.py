@@ -1,0 +1,100 @@
+"""The live view's values from the database, with an estimate of what is left."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from statistics import mean
+
+from orchestrator.analysis.judge import group_checks, is_solved
+from orchestrator.analysis.rows import JobRow, StageRow
+from orchestrator.domain.states import FINAL_JOB_STATES, JobState
+from orchestrator.reports.live import LiveJob, LiveResource, LiveView
+from orchestrator.scheduling.why import waiting_reason
+from orchestrator.storage import live as store
+from orchestrator.storage.dispatch import Slots
+from orchestrator.storage.engine import Database
+from orchestrator.storage.evidence import load_evidence
+
+
+def live_view(database: Database, experiment: str, now: datetime) -> LiveView:
+    """Where everything stands. Raises NotFound for an unknown experiment."""
+    evidence = load_evidence(database, experiment, now)
+    checks = group_checks(evidence.checks)
+    current: dict[int, StageRow] = {}
+    for stage in evidence.stages:
+        current[stage.job_id] = stage
+    needs = store.needs_of(database, experiment)
+    slots = store.slots_now(database, now)
+    return LiveView(
+        experiment=experiment,
+        now=now,
+        jobs=tuple(
+            LiveJob(
+                job_id=job.job_id,
+                target=job.target,
+                profile=job.profile + "".join(f" {name}={value}" for name, value in sorted(job.params.items())),
+                repeat=job.repeat,
+                state=job.state,
+                stage=_stage(current.get(job.job_id), job),
+                turns=current[job.job_id].turns if job.job_id in current else None,
+                tokens=job.tokens.total,
+                context_fill=_fill(current.get(job.job_id)),
+                elapsed_seconds=_elapsed(job, now),
+                waiting_reason=waiting_reason(job.state, job.waiting_reason, needs.get(job.job_id, ()), slots),
+                outcome=job.outcome or "",
+                solved=is_solved(job, checks.get(job.job_id, [])) if job.state in FINAL_JOB_STATES else None,
+            )
+            for job in evidence.jobs
+        ),
+        resources=tuple(
+            LiveResource(
+                name=name, in_use=slot.busy, capacity=slot.total or None, note="" if slot.total else "parked"
+            )
+            for name, slot in sorted(slots.items())
+        ),
+        eta_seconds=eta_seconds(evidence.jobs, needs, slots, now),
+    )
+
+
+def _stage(stage: StageRow | None, job: JobRow) -> str:
+    if stage is None or job.state is not JobState.RUNNING:
+        return ""
+    return stage.stage if stage.ended_at is None else "checks"
+
+
+def _fill(stage: StageRow | None) -> float | None:
+    if stage is None or stage.context_tokens is None or not stage.context_window:
+        return None
+    return stage.context_tokens / stage.context_window
+
+
+def _elapsed(job: JobRow, now: datetime) -> float | None:
+    if job.started_at is None:
+        return None
+    return ((job.ended_at or now) - job.started_at).total_seconds()
+
+
+def eta_seconds(
+    jobs: Sequence[JobRow], needs: dict[int, tuple[str, ...]], slots: dict[str, Slots], now: datetime
+) -> float | None:
+    """Seconds until the busiest resource is through, by the mean duration of ended jobs; None without any.
+
+    A lower bound: it assumes that slots are never idle.
+    """
+    seen: dict[str, list[float]] = defaultdict(list)
+    for job in jobs:
+        if job.state in FINAL_JOB_STATES and job.wall_seconds is not None:
+            seen[job.profile].append(job.wall_seconds)
+    everything = [seconds for durations in seen.values() for seconds in durations]
+    if not everything:
+        return None
+    load: dict[str, float] = defaultdict(float)
+    for job in jobs:
+        if job.state in FINAL_JOB_STATES:
+            continue
+        expected = mean(seen[job.profile] or everything)
+        if job.state is JobState.RUNNING:
+            expected = max(0.0, expected - (_elapsed(job, now) or 0.0))
+        for resource in needs.get(job.job_id, ()):
+            load[resource] += expected
+    return max((seconds / max(1, slots[name].total) for name, seconds in load.items() if name in slots), default=0.0)

@@ -1,0 +1,29 @@
+"""Why a job waits, in words, from the state of its resources."""
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.domain.states import JobState
+from orchestrator.storage.dispatch import Slots
+
+
+def waiting_reason(state: JobState, stored: str, needs: Sequence[str], slots: Mapping[str, Slots]) -> str:
+    """One line for a job that is neither running nor final; empty for those that are.
+
+    `stored` is what was written down when the job came into its state; it goes first.
+    """
+    if state is JobState.QUEUED:
+        return "a worker has been told; waits to be claimed"
+    if state is not JobState.READY:
+        return stored
+    if stored:
+        return stored
+    missing = [need for need in needs if need not in slots]
+    if missing:
+        return f"nobody has set up {', '.join(missing)}: submit its fleet file"
+    parked = [need for need in needs if slots[need].total == 0]
+    if parked:
+        return f"{', '.join(parked)} is parked until its limit resets"
+    full = [f"{need} ({slots[need].busy} of {slots[need].total} busy)" for need in needs if slots[need].free <= 0]
+    if full:
+        return f"waits for {' and '.join(full)}"
+    return "starts with the next pass of the scheduler"

@@ -1,0 +1,40 @@
+"""Small reads for views that look again and again."""
+
+from collections import Counter
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from orchestrator.domain.states import JobState
+from orchestrator.storage.dispatch import Slots, slots, split_needs
+from orchestrator.storage.engine import Database
+from orchestrator.storage.tables import experiments, jobs
+
+
+def needs_of(database: Database, experiment: str) -> dict[int, tuple[str, ...]]:
+    """The resources of every job of an experiment."""
+    query = (
+        sa.select(jobs.c.id, jobs.c.needs)
+        .join(experiments, experiments.c.id == jobs.c.experiment_id)
+        .where(experiments.c.name == experiment)
+    )
+    with database.read() as connection:
+        return {row.id: split_needs(row.needs) for row in connection.execute(query)}
+
+
+def slots_now(database: Database, now: datetime) -> dict[str, Slots]:
+    """Every resource's slots."""
+    with database.read() as connection:
+        return slots(connection, now)
+
+
+def state_counts(database: Database, experiment: str) -> Counter[JobState]:
+    """How many jobs are in which state."""
+    query = (
+        sa.select(jobs.c.state, sa.func.count())
+        .join(experiments, experiments.c.id == jobs.c.experiment_id)
+        .where(experiments.c.name == experiment)
+        .group_by(jobs.c.state)
+    )
+    with database.read() as connection:
+        return Counter({JobState(row[0]): row[1] for row in connection.execute(query)})

@@ -1,0 +1,309 @@
+"""One attempt from claim to outcome: prepare, loop, check, collect, and exactly one result whatever happens."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orchestrator.clock import boot_seconds, utc_now
+from orchestrator.domain.errors import BakeoffError, StaleAttempt, StorageError
+from orchestrator.domain.jobspec import JobSpec
+from orchestrator.domain.outcome import Outcome
+from orchestrator.domain.states import JobState
+from orchestrator.storage import attempts
+from orchestrator.storage.attempts import AttemptResult, CellInfo, Claim
+from workers.checking import check_baseline, check_final
+from workers.collecting import archive
+from workers.command import CommandFrame, run_command, shell
+from workers.context import WorkerContext
+from workers.heartbeat import Held
+from workers.judge import DEFAULT_PARK_SECONDS
+from workers.loops.registry import LOOPS
+from workers.loops.steps import LoopEnd, StageDone
+from workers.spool import Recorder
+from workers.stage import AttemptFrame, StageRun, perform_stage
+from workers.supervision.inbox import StageInbox
+from workers.supervision.lease import LeaseView
+from workers.worktrees.collect import diff_stat
+from workers.worktrees.git import Git, GitError
+from workers.worktrees.mirror import Mirror
+from workers.worktrees.naming import JobKey
+from workers.worktrees.sources import parse_source
+from workers.worktrees.worktree import JobTree
+
+log = logging.getLogger("bakeoff.worker")
+
+_RETRY_SECONDS = 1.0
+
+
+class Ended(Exception):
+    """The attempt is over before its loop said so."""
+
+    def __init__(self, outcome: Outcome, detail: str) -> None:
+        self.outcome, self.detail = outcome, detail
+        super().__init__(detail)
+
+
+@dataclass
+class Work:
+    """What the attempt has so far; what is in it when it ends is what gets recorded."""
+
+    tree: JobTree | None = None
+    runs: list[StageRun] = field(default_factory=list)
+    history: list[StageDone] = field(default_factory=list)
+    commits: int = 0
+    checks: list[attempts.CheckRecord] = field(default_factory=list)
+    artifacts: list[attempts.ArtifactRecord] = field(default_factory=list)
+
+
+def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Callable[[str], None]) -> str:
+    """Claim the job and bring it to an outcome. Returns the outcome's name, or why nothing was done."""
+    asked_at = boot_seconds()
+    claim = attempts.claim(context.database, job_id, order_token, context.identity, utc_now())
+    if claim is None:
+        return "stale hint"
+    inbox = StageInbox()
+    lease = LeaseView(context.heartbeats.deadline(asked_at))
+    context.heartbeats.hold(claim.attempt_id, Held(lease, inbox))
+    spool = context.settings.spool / f"{claim.attempt_id}.jsonl"
+    recorder = Recorder(claim.attempt_id, spool)
+    context.shipper.add(spool)
+    try:
+        result = Attempt(context, claim, asked_at, recorder, inbox, lease, progress).run()
+        recorder.close()
+        state = _store(context, claim, spool, result)
+        log.info(
+            "attempt_ended job=%d attempt=%s outcome=%s job_state=%s", job_id, claim.attempt_id, result.outcome, state
+        )
+        return result.outcome.value
+    except StaleAttempt:
+        log.warning("result_refused job=%d attempt=%s fence=%d", job_id, claim.attempt_id, claim.fence)
+        return Outcome.LEASE_LOST.value
+    finally:
+        context.heartbeats.drop(claim.attempt_id)
+        inbox.close()
+
+
+def _store(context: WorkerContext, claim: Claim, spool: Path, result: AttemptResult) -> JobState:
+    """Ship the telemetry and store the result, waiting for a database that is away for as long as it takes.
+
+    The heartbeats go on meanwhile. Raises StaleAttempt when somebody else owns the job now.
+    """
+    pause = threading.Event()
+    while True:
+        try:
+            context.shipper.finish(spool)
+            return attempts.finish(context.database, claim.attempt_id, result, utc_now())
+        except FileNotFoundError:
+            return attempts.finish(context.database, claim.attempt_id, result, utc_now())
+        except StorageError as error:
+            log.warning("result_waits job=%d attempt=%s error=%s", claim.job_id, claim.attempt_id, error)
+            pause.wait(_RETRY_SECONDS)
+
+
+class Attempt:
+    """One try."""
+
+    def __init__(
+        self,
+        context: WorkerContext,
+        claim: Claim,
+        started_at: float,
+        recorder: Recorder,
+        inbox: StageInbox,
+        lease: LeaseView,
+        progress: Callable[[str], None],
+    ) -> None:
+        self._context, self._claim, self._started_at = context, claim, started_at
+        self._recorder, self._inbox, self._lease, self._progress = recorder, inbox, lease, progress
+        self._work = Work()
+        self._spec: JobSpec | None = None
+        self._commands = CommandFrame(attempt_id=claim.attempt_id, lease=lease, inbox=inbox)
+
+    def run(self) -> AttemptResult:
+        """Do everything, in order. Never raises but for StaleAttempt and a bug of ours."""
+        end = self._guarded(self._perform)
+        if self._work.tree is not None:
+            # What was done is kept however it ended, also when keeping it is all that is left to do.
+            kept = self._guarded(lambda: self._collect(end))
+            if kept.outcome is not Outcome.COMPLETE and end.outcome is Outcome.COMPLETE:
+                end = kept
+        return self._result(end)
+
+    def _guarded(self, step: Callable[[], LoopEnd]) -> LoopEnd:
+        try:
+            return step()
+        except Ended as ended:
+            return LoopEnd(outcome=ended.outcome, detail=ended.detail)
+        except StaleAttempt:
+            raise
+        except (BakeoffError, OSError) as error:
+            log.warning("attempt_failed attempt=%s error=%s", self._claim.attempt_id, error)
+            return LoopEnd(outcome=Outcome.INFRA_ERROR, detail=f"{type(error).__name__}: {error}")
+
+    def _perform(self) -> LoopEnd:
+        cell = attempts.cell_info(self._context.database, self._claim.cell_id)
+        spec = self._spec = JobSpec.model_validate(cell.spec)
+        self._advance("prepare")
+        tree = self._prepare(cell, spec)
+        self._advance("work")
+        end = self._loop(spec, tree)
+        self._advance("check")
+        if end.outcome is not Outcome.LEASE_LOST:
+            self._progress("checks")
+            self._work.checks += check_final(self._context, self._commands, spec, tree)
+        self._heed()
+        return end
+
+    def _prepare(self, cell: CellInfo, spec: JobSpec) -> JobTree:
+        self._progress("preparing")
+        git = Git()
+        mirror = Mirror(self._context.settings.mirrors, parse_source(spec.target.source, relative_to=Path.cwd()), git)
+        key = JobKey(
+            experiment=spec.experiment,
+            target=spec.target.label,
+            profile=spec.profile,
+            repeat=self._claim.repeat,
+            attempt=f"{self._claim.number}-{self._claim.attempt_id[:8]}",
+            params=spec.params,
+        )
+        tree = JobTree(self._context.settings.runs, key, mirror, git)
+        tree.prepare(spec.target.sha)
+        self._work.tree = tree
+        self._heed()
+        if spec.target.setup:
+            self._setup(spec, tree)
+        tree.baseline(at_epoch_seconds=int(time.time()))
+        if spec.target.checks and attempts.claim_baseline(
+            self._context.database, cell.target_id, self._claim.attempt_id
+        ):
+            self._progress("checks on the untouched base")
+            self._work.checks += check_baseline(self._context, self._commands, spec, tree)
+            self._heed()
+        return tree
+
+    def _setup(self, spec: JobSpec, tree: JobTree) -> None:
+        env = {**self._context.host_env, **tree.paths.environment()}
+        end = run_command(
+            self._commands,
+            shell(spec.target.setup or "", cwd=tree.paths.tree, env=env),
+            timeout_seconds=spec.limits.setup_timeout,
+            log=tree.paths.logs / "setup.log",
+        )
+        self._heed()
+        if not end.ok:
+            why = f"no end after {spec.limits.setup_timeout:g} s" if end.timed_out else f"exit code {end.exit_code}"
+            raise Ended(Outcome.SETUP_FAILED, f"setup: {end.fault or why}")
+
+    def _loop(self, spec: JobSpec, tree: JobTree) -> LoopEnd:
+        following = LOOPS[spec.loop]
+        frame = AttemptFrame(
+            context=self._context,
+            attempt_id=self._claim.attempt_id,
+            spec=spec,
+            paths=tree.paths,
+            recorder=self._recorder,
+            inbox=self._inbox,
+            lease=self._lease,
+            started_at=self._started_at,
+            progress=self._progress,
+        )
+        while True:
+            self._heed()
+            step = following(spec, self._work.history)
+            if isinstance(step, LoopEnd):
+                return step
+            tokens = sum(run.watch.usage.total or 0 for run in self._work.runs)
+            cost = sum(run.watch.cost_usd_micros or 0 for run in self._work.runs)
+            ran = perform_stage(frame, step, len(self._work.runs) + 1, tokens, cost)
+            self._work.runs.append(ran)
+            self._commit(tree, ran)
+
+    def _commit(self, tree: JobTree, ran: StageRun) -> None:
+        """A commit after every stage, also after one that was killed: work is never lost."""
+        message = (
+            f"{ran.done.stage}: {ran.done.outcome or 'done'}\n\nstage {ran.ordinal} of attempt {self._claim.number}"
+        )
+        sha = tree.commit_stage(message, at_epoch_seconds=int(time.time()))
+        if sha is not None:
+            self._work.commits += 1
+            self._recorder.stage(ran.ordinal, {"ended_at": utc_now(), "commit_sha": sha})
+        for skipped in tree.skipped:
+            self._recorder.event("FileSkipped", {"path": skipped.path, "reason": str(skipped)}, ran.ordinal)
+        self._work.history.append(replace(ran.done, changed=sha is not None))
+
+    def _collect(self, end: LoopEnd) -> LoopEnd:
+        tree = self._work.tree
+        assert tree is not None
+        if tree.is_dirty():
+            tree.commit_stage(f"final: {end.outcome}", at_epoch_seconds=int(time.time()))
+            self._work.commits += 1
+        self._work.artifacts += archive(self._context.artifacts, tree)
+        return LoopEnd(outcome=Outcome.COMPLETE, detail="")
+
+    def _heed(self) -> None:
+        """End here when somebody ordered it, or when the lease has run out."""
+        order = self._inbox.order
+        if order is not None:
+            raise Ended(order.outcome, order.detail)
+        if boot_seconds() >= self._lease.deadline:
+            raise Ended(Outcome.LEASE_LOST, "the lease was not renewed in time")
+
+    def _advance(self, event: str) -> None:
+        self._heed()
+        attempts.advance(self._context.database, self._claim.attempt_id, event)
+
+    def _result(self, end: LoopEnd) -> AttemptResult:
+        work, tree = self._work, self._work.tree
+        wait = sum(run.watch.rate_limit_wait_seconds for run in work.runs)
+        wall = boot_seconds() - self._started_at
+        result = AttemptResult(
+            outcome=end.outcome,
+            detail=end.detail[:4000],
+            wall_seconds=wall,
+            working_seconds=wall - wait,
+            rate_limit_wait_seconds=wait,
+            commits=work.commits if work.runs else None,
+            final_text=work.history[-1].answer[:20000] if work.history else None,
+            checks=tuple(work.checks),
+            artifacts=tuple(work.artifacts),
+        )
+        if tree is not None:
+            try:
+                result = _with_figures(result, tree)
+            except GitError as error:
+                # A tree that was never made whole, or broke: the record is written without its figures.
+                log.warning("figures_unknown attempt=%s error=%s", self._claim.attempt_id, error)
+        if end.outcome is Outcome.QUOTA_PARKED and work.runs:
+            last = work.runs[-1]
+            account = last.resource.removeprefix("account:") if last.resource.startswith("account:") else None
+            return replace(result, wake_at=_reset_moment(last), parked_account=account)
+        return result
+
+
+def _with_figures(result: AttemptResult, tree: JobTree) -> AttemptResult:
+    stat = diff_stat(tree)
+    return replace(
+        result,
+        branch=tree.key.branch,
+        base_sha=tree.base,
+        baseline_sha=tree.start,
+        final_sha=tree.head,
+        files_changed=stat.files,
+        lines_added=stat.added_lines,
+        lines_removed=stat.removed_lines,
+    )
+
+
+def _reset_moment(run: StageRun) -> datetime:
+    error = run.watch.last_error
+    now = time.time()
+    moment = now + DEFAULT_PARK_SECONDS
+    if error is not None and error.resets_at_epoch is not None:
+        moment = error.resets_at_epoch
+    elif error is not None and error.retry_after_seconds is not None:
+        moment = now + error.retry_after_seconds
+    return datetime.fromtimestamp(max(now, moment), UTC)
