@@ -66,7 +66,8 @@ def is_judged(job: JobRow, checks: Sequence[CheckRow]) -> bool:
 def end_word(job: JobRow, checks: Sequence[CheckRow]) -> str:
     """`solved`, `checks_failed`, `not_judged`, an outcome's name, or the state of a job that is not final."""
     kind = standing(job)
-    if kind in (Standing.OPEN, Standing.CANCELLED, Standing.QUOTA) or job.outcome is None:
+    by_state = kind is Standing.OPEN or job.state in (JobState.PARKED, JobState.CANCELLED)
+    if by_state or job.outcome is None:
         return job.state.value
     if kind is not Standing.RESULT or job.outcome is not Outcome.COMPLETE:
         return job.outcome.value

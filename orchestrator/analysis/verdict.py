@@ -87,7 +87,8 @@ def _compare(ranking: Ranking) -> list[str]:
 
 def _gap(place: Place) -> str:
     low, high = place.lead_over
-    return f"{place.summary.label} (difference {100 * low:+.0f} to {100 * high:+.0f} points)"
+    text = f"{place.summary.label} (difference {100 * low:+.0f} to {100 * high:+.0f} points)"
+    return text.replace("difference -", "difference −").replace("to -", "to −")
 
 
 def _cost(ranking: Ranking) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, floor, log10
 
 from orchestrator.analysis.pareto import Point
@@ -81,7 +82,10 @@ def scatter(points: Sequence[Point], width: float, height: float, names: Sequenc
 
     places = [(x_of(point.cost_usd_micros), y_of(point.rate)) for point in points]
     bars = [(y_of(point.interval.high), y_of(point.interval.low)) for point in points]
-    boxes = _place_labels(places, bars, [len(name) * _CHARACTER for name in names], (left, top, right, bottom))
+    stairs = _stairs([place for place, point in zip(places, points, strict=True) if point.on_frontier], right)
+    boxes = _place_labels(
+        places, bars, stairs, [len(name) * _CHARACTER for name in names], (left, top, right, bottom)
+    )
     marks = tuple(
         Mark(
             point=point,
@@ -107,7 +111,7 @@ def scatter(points: Sequence[Point], width: float, height: float, names: Sequenc
         x_ticks=tuple(Tick(at=x_of(step), text=money(step)) for step in steps),
         y_ticks=tuple(Tick(at=y_of(share / 4), text=f"{25 * share} %") for share in range(5)),
         marks=marks,
-        steps=_staircase([mark for mark in marks if mark.point.on_frontier], right),
+        steps=" ".join(f"{x},{y}" for x, y in stairs),
     )
 
 
@@ -127,26 +131,28 @@ def _nice_steps(most: float, target: int = 4) -> list[float]:
     return [step * index for index in range(ceil(most / step - 1e-9) + 1)]
 
 
-def _staircase(marks: Sequence[Mark], right: float) -> str:
-    if not marks:
-        return ""
-    pairs = []
-    for index, mark in enumerate(marks):
-        if index:
-            pairs.append(f"{mark.x},{marks[index - 1].y}")
-        pairs.append(f"{mark.x},{mark.y}")
-    return " ".join([*pairs, f"{right},{marks[-1].y}"])
+def _stairs(corners: Sequence[tuple[float, float]], right: float) -> list[tuple[float, float]]:
+    """The frontier as a staircase: each level holds until the next point, the last one to the right edge."""
+    made: list[tuple[float, float]] = []
+    for x, y in corners:
+        if made:
+            made.append((x, made[-1][1]))
+        made.append((x, y))
+    return [*made, (right, made[-1][1])] if made else []
 
 
 def _place_labels(
     places: Sequence[tuple[float, float]],
     bars: Sequence[tuple[float, float]],
+    stairs: Sequence[tuple[float, float]],
     widths: Sequence[float],
     frame: tuple[float, float, float, float],
 ) -> list[tuple[float, float, str]]:
     """Text positions (x, baseline, anchor): for each point the candidate that covers the least of what is drawn."""
     taken = [_Box(x - 7, y - 7, x + 7, y + 7) for x, y in places]
     taken += [_Box(x - 2, high, x + 2, low) for (x, _), (high, low) in zip(places, bars, strict=True)]
+    for (x0, y0), (x1, y1) in pairwise(stairs):
+        taken.append(_Box(min(x0, x1) - 2, min(y0, y1) - 2, max(x0, x1) + 2, max(y0, y1) + 2))
     made = []
     for (x, y), width in zip(places, widths, strict=True):
         best = min(_candidates(x, y, width), key=lambda found: _cost(found[3], taken, frame))
@@ -157,7 +163,7 @@ def _place_labels(
 
 def _candidates(x: float, y: float, width: float) -> list[tuple[float, float, str, _Box]]:
     found = []
-    for shift in (0, -18, 18, -34, 34, -50, 50):
+    for shift in (0, -13, 15, -22, 24, -36, 38, -52, 54):
         base = y + 4.5 + shift
         found.append((x + 11, base, "start", _Box(x + 9, base - 12, x + 11 + width, base + _LINE - 12)))
         found.append((x - 11, base, "end", _Box(x - 11 - width, base - 12, x - 9, base + _LINE - 12)))

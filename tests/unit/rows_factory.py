@@ -28,7 +28,8 @@ _PROFILES = {
     "gemini-preview": (0.58, None, 980, "gemini-3-preview", "gemini-3-preview"),
 }
 _TARGETS = ("shapes-c", "ledger-py", "http-router-go", "parser-rs", "billing-ts", "gc-barriers-c", "calendar-kt")
-_UNSOLVED = [outcome for outcome in Outcome if outcome not in (Outcome.COMPLETE, Outcome.PAUSED)]
+_NOT_AN_END = (Outcome.COMPLETE, Outcome.PAUSED, Outcome.INTERRUPTED)
+_UNSOLVED = [outcome for outcome in Outcome if outcome not in _NOT_AN_END]
 _STAGES = ("plan", "build", "verify", "build", "judge")
 
 

@@ -98,7 +98,7 @@ def test_the_verdict_names_leader_doubt_cost_bad_ends_and_the_unknown() -> None:
     assert _study(jobs).verdict == (
         "opus leads: it solved 19 of 20 results on 20 targets (95 %, 95 % interval 76 % to 99 %).",
         "Compared with opus: it is better than small (difference +52 to +94 points); the data do not tell it from "
-        "hybrid (difference -19 to +29 points).",
+        "hybrid (difference −19 to +29 points).",
         "Of those that cannot be told apart, hybrid is cheapest at $0.5 a job against $2 for opus, "
         "and may be up to 29 points worse.",
         "21 of 60 results were not solved: 21 × no progress (mostly small).",
