@@ -167,6 +167,7 @@ def test_the_hosts_own_git_settings_do_not_count(job: JobTree, trap: Trap, tmp_p
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home),
         "GIT_DIR": str(tmp_path / "elsewhere"),
+        "GIT_OBJECT_DIRECTORY": str(tmp_path / "elsewhere"),
         "GIT_EXTERNAL_DIFF": trap.command("env"),
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": "core.fsmonitor",

@@ -207,8 +207,9 @@ class JobTree:
 
         None is enough only for a tree in which nothing happened. Ignored files go with the directory.
         """
-        if self._head is not None and not self.paths.tree.is_symlink() and self.paths.tree.is_dir():
-            if self.is_dirty():
+        if self._head is not None:
+            # A tree that the agent deleted or linked elsewhere holds nothing that could still be committed.
+            if not self.paths.tree.is_symlink() and self.paths.tree.is_dir() and self.is_dirty():
                 raise NotArchived(f"{self.paths.tree} has changes after the last commit")
             self._check_archived(archived)
         remove_tree(self.paths.run)
