@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 # Later jobs may take a resource from a job that waits for two this often before an account is kept for it.
@@ -81,26 +82,28 @@ def pick(
     A job that needs several resources gets all or none. Each pass in which a later job takes one of them while it
     cannot start counts as passed over; from `patience` on, its accounts are kept free for it, and nothing is sent
     ahead to a pool that is all it still waits for. Pool slots are never kept: they come free often, and whoever
-    is first in order gets the next one.
+    is first in order gets the next one. Of jobs with the same needs only the first that waits is counted.
     """
     slots = _Slots(free, lookahead or {})
-    ordered = sorted(candidates, key=lambda candidate: (candidate.position, candidate.job_id))
     chosen: list[int] = []
-    waiting: list[tuple[int, Candidate]] = []
+    # The first that waits for each set of resources stands for all behind it: they cannot start either, and count
+    # only once it has started. So a pass touches few jobs, however many are ready.
+    waiting: dict[tuple[str, ...], tuple[int, Candidate]] = {}
     last_taken: dict[str, int] = {}
-    for index, candidate in enumerate(ordered):
+    for index, candidate in enumerate(sorted(candidates, key=attrgetter("position", "job_id"))):
         if slots.exhausted():
             break
-        if not candidate.needs or any(need not in free for need in candidate.needs):
+        needs = candidate.needs
+        if needs in waiting or not needs or any(need not in free for need in needs):
             continue
-        if slots.take(candidate.needs):
+        if slots.take(needs):
             chosen.append(candidate.job_id)
-            last_taken.update(dict.fromkeys(candidate.needs, index))
+            last_taken.update(dict.fromkeys(needs, index))
             continue
-        waiting.append((index, candidate))
-        if len(candidate.needs) > 1 and candidate.passed_over >= patience:
-            slots.keep(candidate.needs)
-    passed = (c.job_id for index, c in waiting if any(last_taken.get(need, -1) > index for need in c.needs))
+        waiting[needs] = index, candidate
+        if len(needs) > 1 and candidate.passed_over >= patience:
+            slots.keep(needs)
+    passed = (c.job_id for index, c in waiting.values() if any(last_taken.get(need, -1) > index for need in c.needs))
     return Picked(tuple(chosen), tuple(passed))
 
 

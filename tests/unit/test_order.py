@@ -261,3 +261,8 @@ def test_a_hybrid_first_in_a_long_queue_starts_soon() -> None:
 def test_a_pass_over_a_large_queue_is_cheap_when_all_is_taken(count: int) -> None:
     candidates = [job(number, GPU) for number in range(count)]
     assert pick(candidates, {GPU: 0}) == Picked((), ())
+
+
+def test_of_many_that_wait_for_the_same_only_the_first_is_counted() -> None:
+    hybrids = [job(number, CLOUD, GPU) for number in range(1000)]
+    assert pick([*hybrids, job(2000, GPU)], {CLOUD: 0, GPU: 1}) == Picked((2000,), (0,))
