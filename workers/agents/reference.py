@@ -52,6 +52,7 @@ class Reference:
         """Write its configuration (with the gateway's token, mode 0600) and run it without site packages."""
         file = context.logs / f"{context.stage}.reference.json"
         file.parent.mkdir(parents=True, exist_ok=True)
+        _sessions(context).mkdir(parents=True, exist_ok=True)
         file.touch(mode=0o600)
         file.write_text(json.dumps(_config(context)), encoding="utf-8")
         argv = (sys.executable, "-I", "-S", str(_PROGRAM), str(file))
@@ -62,13 +63,17 @@ class Reference:
         return ReferenceReader()
 
 
+def _sessions(context: StageContext) -> Path:
+    return context.home / ".local/state/bakeoff-reference"
+
+
 def _config(context: StageContext) -> dict[str, object]:
     return {
         "base_url": context.base_url,
         "api_key": context.api_key,
         "model": context.model.name,
         "max_output": context.model.max_output,
-        "sessions": str(context.home / ".local/state/bakeoff-reference"),
+        "sessions": str(_sessions(context)),
         "session": context.session_id,
         **_BOUNDS,
     }

@@ -6,6 +6,7 @@ CONFIG.json: base_url, api_key, model, max_output, sessions (folder), session (i
 max_turns, max_wait_seconds (all waiting for limits together), tool_timeout_seconds, tool_output_bytes, idle_seconds.
 """
 
+import contextlib
 import http.client
 import json
 import os
@@ -20,17 +21,14 @@ from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
-SYSTEM = (
-    "You are a coding agent in a git working tree. Work on the task with the shell tool until it is done. "
-    "Do not commit. When you are done, answer with a short summary and no tool call."
-)
+SYSTEM = """You are a coding agent in a git working tree. Work on the task with the shell tool until it is done.
+Do not commit. When you are done, answer with a short summary and no tool call."""
 SHELL: Json = {
     "name": "shell",
     "description": "Run a command with /bin/sh in the working tree and return its exit code and output.",
     "parameters": {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]},
 }
 BUSY = (429, 503, 529)
-CONNECTION_TRIES = 3
 
 
 class Failure(Exception):
@@ -79,13 +77,12 @@ class Model:
                 waits += 1
             except (BrokenStream, OSError, http.client.HTTPException) as error:
                 breaks += 1
-                if breaks >= CONNECTION_TRIES:
+                if breaks == 3:
                     raise Failure(f"{type(error).__name__}: {error}", code="connection") from error
                 time.sleep(0.2 * breaks)
 
     def _wait(self, failure: Failure, backoff: float) -> None:
-        told = failure.event.get("retry_after_seconds")
-        seconds = backoff if told is None else told
+        seconds: float = backoff if (asked := failure.event.get("retry_after_seconds")) is None else asked
         if seconds > self.patience:
             raise failure
         self.patience -= seconds
@@ -104,15 +101,13 @@ class Model:
         headers = {"content-type": "application/json", "authorization": f"Bearer {self.config['api_key']}"}
         path = f"{self.url.path.rstrip('/')}/v1/chat/completions"
         kind = http.client.HTTPSConnection if self.url.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self.url.hostname or "", self.url.port, timeout=self.config["idle_seconds"])
-        try:
+        where = (self.url.hostname or "", self.url.port)
+        with contextlib.closing(kind(*where, timeout=self.config["idle_seconds"])) as connection:
             connection.request("POST", path, json.dumps(body).encode(), headers)
             response = connection.getresponse()
             if response.status != 200:
                 raise failure_of(response)
             return read_stream(response)
-        finally:
-            connection.close()
 
 
 def failure_of(response: http.client.HTTPResponse) -> Failure:
@@ -208,7 +203,7 @@ def shell(command: str, config: Json) -> tuple[int | None, str]:
             code = None
         half, size = config["tool_output_bytes"] // 2, output.seek(0, os.SEEK_END)
         output.seek(0)
-        text = output.read(2 * half) if size <= 2 * half else output.read(half)
+        text = output.read(2 * half if size <= 2 * half else half)
         if size > 2 * half:
             output.seek(-half, os.SEEK_END)
             text += f"\n[... {size - 2 * half} bytes left out ...]\n".encode() + output.read(half)
@@ -219,7 +214,6 @@ def work(config: Json, prompt: str) -> str:
     """Turns until an answer without a tool call. Returns the end reason."""
     session = config["session"] or uuid.uuid4().hex
     file = Path(config["sessions"]) / f"{session}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
     old = json.loads(file.read_text("utf-8")) if config["session"] else [{"role": "system", "content": SYSTEM}]
     messages = [*old, {"role": "user", "content": prompt}]
     say({"type": "session", "session_id": session})
