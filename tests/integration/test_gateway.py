@@ -443,6 +443,28 @@ def test_the_upstream_path(stage: Open, upstream: Upstream, base: str, asked: st
     assert upstream.requests.get(timeout=PLENTY_SECONDS).split(b" ")[1] == arrives
 
 
+def test_a_pooled_connection_that_went_stale_costs_the_agent_nothing(stage: Open) -> None:
+    def serve(listener: socket.socket) -> None:
+        first, _ = listener.accept()
+        with closing(first):
+            _whole_request(first)
+            first.sendall(b"".join(plain(b"first")))
+            _whole_request(first)
+        second, _ = listener.accept()
+        with closing(second):
+            _whole_request(second)
+            second.sendall(b"".join(plain(b"second")))
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        opened = stage(url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+        assert [ask(opened).body, ask(opened).body] == [b"first", b"second"]
+
+    assert [opened.ended().status, opened.ended().status] == [200, 200]
+    assert opened.events.empty()
+
+
 def test_a_large_request_passes_whole(stage: Open, upstream: Upstream) -> None:
     upstream.parts = plain(b"{}")
     opened = stage()

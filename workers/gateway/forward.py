@@ -4,28 +4,27 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
-from aiohttp import ClientError, ClientResponse, ClientSession, web
+from aiohttp import ClientError, ClientResponse, web
 from yarl import URL
 
 from workers.gateway.exchange import Exchange
 from workers.gateway.headers import downstream_headers, upstream_headers
 from workers.gateway.routes import Entry
+from workers.gateway.upstream import Upstreams
 
 # Bodies up to this size are held until complete, so that the model asked for is known before the request goes on.
 MAX_HELD_BODY_BYTES = 8 * 1024 * 1024
 _GIVEN = web.RequestKey("given", frozenset[str])
 
 
-async def forward(
-    session: ClientSession, entry: Entry, request: web.Request, exchange: Exchange
-) -> web.StreamResponse:
+async def forward(upstreams: Upstreams, entry: Entry, request: web.Request, exchange: Exchange) -> web.StreamResponse:
     """Carry out one admitted request. The exchange is told of everything, its end included."""
     try:
         held, complete = await _hold(request)
         exchange.request_bytes = len(held)
         exchange.started(held if complete else None)
         body = held if complete else _rest(request, held, exchange)
-        return await _exchange(session, entry, request, exchange, body)
+        return await _exchange(upstreams, entry, request, exchange, body)
     except asyncio.CancelledError:
         exchange.ended("aborted: the agent closed the connection or its stage ended")
         raise
@@ -39,21 +38,16 @@ async def forward(
 
 
 async def _exchange(
-    session: ClientSession,
+    upstreams: Upstreams,
     entry: Entry,
     request: web.Request,
     exchange: Exchange,
     body: bytes | AsyncIterator[bytes],
 ) -> web.StreamResponse:
     headers = upstream_headers(request.raw_headers, entry.route.protocol, entry.route.secret)
-    async with session.request(
-        request.method,
-        URL(entry.target(request.raw_path), encoded=True),
-        headers=headers,
-        data=body if request.body_exists else None,
-        # Following would send the key to wherever the answer says.
-        allow_redirects=False,
-    ) as upstream:
+    url = URL(entry.target(request.raw_path), encoded=True)
+    opening = upstreams.request(request.method, url, headers, body if request.body_exists else None)
+    async with await opening as upstream:
         exchange.answered(upstream)
         response = _head(upstream)
         request[_GIVEN] = frozenset(name.lower() for name in upstream.headers)

@@ -10,23 +10,19 @@ import secrets
 import threading
 from collections.abc import Iterable
 
-import aiohttp
 from aiohttp import web
 
 from orchestrator.domain.errors import Conflict, Unavailable
 from workers.gateway.exchange import Exchange
 from workers.gateway.forward import error_response, forward, only_upstream_headers
 from workers.gateway.routes import Entry, Registration, Route, RouteTable
+from workers.gateway.upstream import MAX_HEADER_BYTES, Upstreams
 
 _log = logging.getLogger(__name__)
 _HOST = "127.0.0.1"
-# A server that does not even accept a connection in this time is down; a slow answer is another matter.
-_CONNECT_SECONDS = 30.0
 # Agents keep connections open between turns while a tool runs; closing earlier makes them see resets.
 _KEEPALIVE_SECONDS = 3600.0
 _STOP_SECONDS = 5.0
-# Some agents send their turn's metadata as one header of several KiB.
-_MAX_HEADER_BYTES = 65536
 
 
 class Gateway:
@@ -38,7 +34,7 @@ class Gateway:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._upstreams: Upstreams | None = None
         self._port = 0
         self._fault: BaseException | None = None
 
@@ -102,8 +98,8 @@ class Gateway:
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        async with _client_session() as session:
-            self._session = session
+        async with Upstreams() as upstreams:
+            self._upstreams = upstreams
             runner = web.AppRunner(
                 self._application(),
                 access_log=None,  # paths carry tokens
@@ -111,8 +107,8 @@ class Gateway:
                 keepalive_timeout=_KEEPALIVE_SECONDS,
                 shutdown_timeout=0.1,
                 auto_decompress=False,
-                max_line_size=_MAX_HEADER_BYTES,
-                max_field_size=_MAX_HEADER_BYTES,
+                max_line_size=MAX_HEADER_BYTES,
+                max_field_size=MAX_HEADER_BYTES,
             )
             await runner.setup()
             try:
@@ -142,11 +138,11 @@ class Gateway:
         exchange = Exchange(entry.route, secrets.token_hex(8), request.method, path)
         task = asyncio.current_task()
         assert task is not None
-        assert self._session is not None
+        assert self._upstreams is not None
         tasks = self._open.setdefault(entry, set())
         tasks.add(task)
         try:
-            return await forward(self._session, entry, request, exchange)
+            return await forward(self._upstreams, entry, request, exchange)
         finally:
             tasks.discard(task)
             if not tasks:
@@ -162,15 +158,3 @@ async def _cancel(tasks: Iterable[asyncio.Task[object]]) -> None:
         task.cancel()
     if waiting:
         await asyncio.wait(waiting, timeout=_STOP_SECONDS)
-
-
-def _client_session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        max_line_size=_MAX_HEADER_BYTES,
-        max_field_size=_MAX_HEADER_BYTES,
-    )
