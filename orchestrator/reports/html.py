@@ -9,7 +9,14 @@ from orchestrator.analysis.judge import group_checks
 from orchestrator.analysis.rows import StageRow
 from orchestrator.analysis.study import Study
 from orchestrator.reports import tables, words
-from orchestrator.reports.html_parts import cell_views, comparison_bars, end_legend, profile_facts, stage_bars
+from orchestrator.reports.html_parts import (
+    cell_views,
+    comparison_bars,
+    end_legend,
+    profile_facts,
+    stage_bars,
+    stage_tones,
+)
 from orchestrator.reports.options import ReportOptions
 from orchestrator.reports.scatter import scatter
 from orchestrator.reports.symbols import symbol
@@ -66,6 +73,7 @@ def render(study: Study, options: ReportOptions) -> str:
             hidden_jobs=sum(view.hidden for view in views),
             legend=end_legend(study),
             stage_bars=stage_bars(study),
+            stage_tones=stage_tones(study),
             job_checks=group_checks(evidence.checks),
             job_stages=_group_stages(evidence.stages),
             tables={table.key: table for table in tables.all_tables(study)},

@@ -1,7 +1,7 @@
 """The parts of the HTML report that need arithmetic: bars, cells, facts."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.judge import group_checks, is_solved
@@ -14,6 +14,7 @@ from orchestrator.reports.symbols import Symbol, symbol
 from orchestrator.reports.words import duration, money, share, tokens
 
 _HEAT_STEPS = 5
+_TONES = 6  # colours of stages in report.css
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,24 +156,30 @@ def end_legend(study: Study) -> tuple[tuple[Symbol, str], ...]:
     return tuple((found, ", ".join(sorted(ends)).replace("_", " ")) for found, ends in sorted(groups.items()))
 
 
+def stage_tones(study: Study) -> tuple[tuple[str, int], ...]:
+    """Each stage and its tone, in the order of a run."""
+    names = dict.fromkeys(entry.stage for entry in study.stages)
+    return tuple((name, index % _TONES) for index, name in enumerate(names))
+
+
 def stage_bars(study: Study) -> tuple[StageBar, ...]:
     """Shares of stage time per variant, in the order of the ranking; each stage keeps its tone in all of them."""
-    names = list(dict.fromkeys(entry.stage for entry in study.stages))
+    tones = dict(stage_tones(study))
     return tuple(
-        _stage_bar(label, [entry for entry in study.stages if entry.label == label], names)
+        _stage_bar(label, [entry for entry in study.stages if entry.label == label], tones)
         for label in study.labels
         if any(entry.label == label for entry in study.stages)
     )
 
 
-def _stage_bar(label: str, found: Sequence[StageSummary], names: Sequence[str]) -> StageBar:
+def _stage_bar(label: str, found: Sequence[StageSummary], tones: Mapping[str, int]) -> StageBar:
     total = sum(entry.seconds.total or 0.0 for entry in found)
     parts = tuple(
         StagePart(
             stage=entry.stage,
             model=entry.model,
             percent=round(100 * (entry.seconds.total or 0.0) / total, 1) if total else 0.0,
-            tone=names.index(entry.stage) % 6,
+            tone=tones[entry.stage],
             text=f"{duration(entry.seconds.total)}, {tokens(entry.tokens.total)} tokens, "
             f"{money(entry.cost_usd_micros.total if entry.cost_usd_micros.complete else None)}",
             failures=entry.failures,

@@ -70,7 +70,7 @@ def scatter(points: Sequence[Point], width: float, height: float, names: Sequenc
 
     The cost axis is linear from 0, so that free and cheap stay comparable; the quality axis is always 0 to 100 %.
     """
-    left, right, top, bottom = 46.0, width - 16, 14.0, height - 46
+    left, right, top, bottom = 54.0, width - 16, 14.0, height - 46
     steps = _nice_steps(max((point.cost_usd_micros for point in points), default=0.0))
     most = steps[-1] or 1.0
 

@@ -56,7 +56,7 @@ def tokens(count: float | None) -> str:
 
 def duration(seconds: float | None) -> str:
     """A duration, `unknown` for None."""
-    return format_duration(seconds)
+    return "0s" if seconds == 0 else format_duration(seconds)
 
 
 def share(value: float | None) -> str:
