@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import IO, Self
 
 from workers.agents.base import Launch
-from workers.supervision.procfs import ATTEMPT_VARIABLE, OWNER_VARIABLE, this_worker
+from workers.supervision.marks import ATTEMPT_VARIABLE, OWNER_VARIABLE, Tag
+from workers.supervision.procfs import this_worker
 
 _SHIM = Path(__file__).with_name("shim.py")
 _REAP_SECONDS = 5.0
@@ -94,6 +95,7 @@ class ShimProcess:
         control_read, self._control = os.pipe()
         self.report_fd, report_write = os.pipe()
         worker = os.pidfd_open(os.getpid())
+        owner = this_worker()
         # The child's ends are inheritable in this child alone: a shim started by another thread gets none of them.
         inherited = (control_read, report_write, worker)
         options: dict[str, object] = {
@@ -103,6 +105,7 @@ class ShimProcess:
             "deadline": deadline or 0,
             "grace": grace_seconds,
             "isolation": isolation,
+            "tag": int(Tag.of(attempt_id, owner)),
             "cwd": launch.cwd,
         }
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
@@ -111,7 +114,7 @@ class ShimProcess:
             with (launch.stdin_file or Path(os.devnull)).open("rb") as stdin:
                 self._popen = subprocess.Popen(
                     [sys.executable, "-I", "-S", str(_SHIM), *arguments, "--", *launch.argv],
-                    env={**launch.env, ATTEMPT_VARIABLE: attempt_id, OWNER_VARIABLE: str(this_worker())},
+                    env={**launch.env, ATTEMPT_VARIABLE: attempt_id, OWNER_VARIABLE: str(owner)},
                     cwd="/",
                     stdin=stdin,
                     stdout=subprocess.PIPE,

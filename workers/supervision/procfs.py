@@ -4,30 +4,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-ATTEMPT_VARIABLE = "BAKEOFF_ATTEMPT"
-OWNER_VARIABLE = "BAKEOFF_OWNER"
+from workers.supervision.marks import Owner
+
 _PROC = Path("/proc")
-
-
-class Owner(NamedTuple):
-    """A worker process, named so that no later process can be taken for it.
-
-    `start_ticks` is its start in clock ticks since boot; `namespace` the inode of its PID namespace, in which
-    alone `pid` means anything.
-    """
-
-    pid: int
-    start_ticks: int
-    namespace: int
-
-    def __str__(self) -> str:
-        return f"{self.pid}:{self.start_ticks}:{self.namespace}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Owner | None":
-        """The owner in a marker's text; None when it is not one."""
-        parts = text.split(":")
-        return cls(*map(int, parts)) if len(parts) == 3 and all(part.isdecimal() for part in parts) else None
 
 
 class Stat(NamedTuple):
@@ -74,12 +53,25 @@ def command(pid: int) -> str:
         return ""
 
 
-def pid_namespace() -> int:
-    """The inode of this process's PID namespace."""
-    return (_PROC / "self" / "ns" / "pid").stat().st_ino
+def realtime_limit(pid: int) -> int | None:
+    """The hard RLIMIT_RTTIME of a process in microseconds; None when it is unlimited or the process is gone."""
+    try:
+        text = (_PROC / str(pid) / "limits").read_text()
+    except OSError:
+        return None
+    values = [line.split()[4] for line in text.splitlines() if line.startswith("Max realtime timeout")]
+    return int(values[0]) if values and values[0].isdecimal() else None
+
+
+def pid_namespace(pid: int | None = None) -> int | None:
+    """The inode of a process's PID namespace, by default of this one's; None when it cannot be read."""
+    try:
+        return (_PROC / ("self" if pid is None else str(pid)) / "ns" / "pid").stat().st_ino
+    except OSError:
+        return None
 
 
 def this_worker() -> Owner:
     """This process as an owner."""
     own = stat(os.getpid())
-    return Owner(os.getpid(), own.start_ticks if own else 0, pid_namespace())
+    return Owner(os.getpid(), own.start_ticks if own else 0, pid_namespace() or 0)

@@ -13,6 +13,7 @@ Options, each with one value:
   --deadline T   boot time (CLOCK_BOOTTIME, seconds) after which the tree may not live unless renewed; 0 = none
   --grace S      seconds between TERM and KILL when the shim itself is told to stop by a signal
   --isolation M  auto | privileged | user | none: the PID namespace as root, through a user namespace, or none
+  --tag N        inherited by every process as its RLIMIT_RTTIME, by which `sweep` finds what remains
   --cwd DIR      where the command starts
 """
 
@@ -31,12 +32,15 @@ import time
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_SLAVE = 2, 4, 8, 1 << 14, 1 << 19
+RLIMIT_RTTIME = 15
 CLOCK_BOOTTIME, TFD_TIMER_ABSTIME = 7, 1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Once the agent itself has obeyed a TERM, its tools get this long to put their lock files away.
 STRAGGLER_SECONDS = 0.25
-# A process can re-fork between a scan and its signal; rounds this short end a chain that forks every 2 ms.
-ROUND_MS = 2
+# Between two scans of /proc while a tree is killed, growing: what hangs in the kernel can be waited for, not hurried.
+ROUND_MS, LONGEST_ROUND_MS = 2, 250
+# Between two scans the children alone are hunted for so long. Uses a whole core, so it is short.
+CHASE_SECONDS = 0.02
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -60,6 +64,7 @@ class Options:
         self.deadline = float(pairs["--deadline"])
         self.grace = float(pairs["--grace"])
         self.isolation = pairs["--isolation"]
+        self.tag = int(pairs["--tag"])
         self.cwd = pairs["--cwd"]
         self.command = arguments[split + 1 :]
 
@@ -132,6 +137,13 @@ def descendants() -> list[int]:
     return sorted(pid for pid in found if pid not in dead)
 
 
+def children() -> list[int]:
+    """Our own children, living or dead; none where the kernel does not list them."""
+    with contextlib.suppress(OSError), open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:  # noqa: PTH123
+        return [int(pid) for pid in file.read().split()]
+    return []
+
+
 def send(pid: int, number: int) -> None:
     """Signal a process that is ours: it cannot be reaped and its id reused before we look away."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -186,15 +198,31 @@ class Tree:
         if not self.reap(keep):
             return
         self.signal(signal.SIGSTOP)
+        pause = 0
         while self.reap(keep):
             found = descendants()
             self.killed.update(found)
-            if not self.whole_namespace:
+            if self.whole_namespace:
+                self.signal(signal.SIGKILL)
+            else:
                 for number in (signal.SIGSTOP, signal.SIGKILL):
                     for pid in found:
                         send(pid, number)
-            self.signal(signal.SIGKILL)
-            select.poll().poll(ROUND_MS)
+                self._end_children(keep)
+            pause = min(pause + ROUND_MS, LONGEST_ROUND_MS)
+            select.poll().poll(pause)
+
+    def _end_children(self, keep: int | None) -> None:
+        """KILL whatever becomes our child, faster than it can fork.
+
+        A process that forks and exits for ever is seldom still there when a scan of /proc has come to its signal.
+        But its orphan is at once a child of ours, the list of which is one short file.
+        """
+        until = time.monotonic() + CHASE_SECONDS
+        while self.reap(keep) and time.monotonic() < until:
+            for pid in children():
+                self.killed.add(pid)
+                os.kill(pid, signal.SIGKILL)  # until we reap it, a child's id is nobody else's
 
 
 # -- the keeper --
@@ -348,6 +376,8 @@ def become_agent(options: Options, tell: int) -> None:
         for number in (*STOP_SIGNALS, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with contextlib.suppress(OSError, ValueError):  # inside somebody else's lower limit nothing can be marked
+            resource.setrlimit(RLIMIT_RTTIME, (options.tag, options.tag))
         os.chdir(options.cwd)
         os.execvp(options.command[0], options.command)  # noqa: S606 - an argument list, never a shell
     except (OSError, ValueError) as fault:
