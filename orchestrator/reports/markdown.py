@@ -5,7 +5,8 @@ import re
 from orchestrator.analysis.judge import SOLVED, end_word, group_checks
 from orchestrator.analysis.study import Study
 from orchestrator.reports.options import ReportOptions
-from orchestrator.reports.tables import Table, all_tables
+from orchestrator.reports.table import Table
+from orchestrator.reports.tables import all_tables
 from orchestrator.reports.words import AGENT_TEXT_LIMIT, foreign_text, one_line, spaced
 
 MAX_TEXTS = 50

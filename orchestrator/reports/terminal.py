@@ -6,7 +6,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from orchestrator.analysis.study import Study
-from orchestrator.reports.tables import Table, all_tables
+from orchestrator.reports.table import Table
+from orchestrator.reports.tables import all_tables
 from orchestrator.reports.words import one_line
 
 
