@@ -1,6 +1,6 @@
 """An agent that leaves every kind of process behind; each tells its kind on a FIFO. Ends when FIFO.go appears.
 
-Run as `python -I -S hostile_tree.py FIFO`. Nothing here lives longer than a minute, should all else fail.
+Run as `python -I -S hostile_tree.py FIFO [deaf]`; deaf: the agent itself ignores TERM, too. Nothing here lives longer than a minute, should all else fail.
 """
 
 import ctypes
@@ -127,6 +127,8 @@ def main() -> None:
     start("nohup", "nohup")
     start("scrubbed", keep_environment=False)
     start_ghost()
+    if "deaf" in sys.argv:
+        be_deaf()
     tell("main")
     while not os.path.exists(f"{sys.argv[1]}.go"):  # noqa: PTH110 - stdlib without site: keep the start short
         time.sleep(0.01)
