@@ -27,7 +27,9 @@ from workers.supervision.process import Isolation, ShimProcess
 
 GRACE_SECONDS = 0.3
 QUIET_SECONDS = 0.3
-LIMIT_SECONDS = 15.0
+GIVE_UP_SECONDS = 15.0
+# A limit is carried out within 1 s of its moment.
+P99_LIMIT_MS = 1000.0
 
 
 def below(root: int) -> list[int]:
@@ -51,7 +53,7 @@ def seconds_until_gone(began: float) -> float:
             gone = None
         elif gone is None:
             gone = boot_seconds()
-        if boot_seconds() - began > LIMIT_SECONDS:
+        if boot_seconds() - began > GIVE_UP_SECONDS:
             sys.exit(f"survivors: {[procfs.command(pid) for pid in found]}")
         time.sleep(0.002)
     return gone - began
@@ -97,7 +99,7 @@ def worker_killed(folder: Path, told: int, isolation: Isolation) -> float:
     return seconds
 
 
-def measure(name: str, once: Callable[[Path, int, Isolation], float], runs: int, isolation: Isolation) -> None:
+def measure(name: str, once: Callable[[Path, int, Isolation], float], runs: int, isolation: Isolation) -> bool:
     values = []
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as folder:
@@ -108,8 +110,10 @@ def measure(name: str, once: Callable[[Path, int, Isolation], float], runs: int,
     p99 = statistics.quantiles(values, n=100, method="inclusive")[98]
     print(
         f"{name:14} {isolation:10} runs={runs} tree={len(hostile_tree.KINDS)}+ "
-        f"p50={statistics.median(values):.1f} ms p99={p99:.1f} ms max={max(values):.1f} ms"
+        f"p50={statistics.median(values):.1f} ms p99={p99:.1f} ms max={max(values):.1f} ms "
+        f"(limit: p99 {P99_LIMIT_MS:.0f} ms)"
     )
+    return p99 <= P99_LIMIT_MS
 
 
 def main() -> None:
@@ -119,8 +123,11 @@ def main() -> None:
     options = parser.parse_args()
     prctl: Callable[..., int] = ctypes.CDLL(None).prctl
     prctl(hostile_tree.SUBREAPER, 1, 0, 0, 0)
-    measure("cancel", cancel, options.runs, options.isolation)
-    measure("worker SIGKILL", worker_killed, options.runs, options.isolation)
+    kept = [
+        measure("cancel", cancel, options.runs, options.isolation),
+        measure("worker SIGKILL", worker_killed, options.runs, options.isolation),
+    ]
+    sys.exit(not all(kept))
 
 
 if __name__ == "__main__":

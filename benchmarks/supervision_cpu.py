@@ -26,6 +26,8 @@ from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView
 from workers.supervision.supervisor import run_stage
 
+LIMIT_PERCENT = 1.0
+
 
 class Reader:
     """Reads nothing; looks for a session file that is not there, as most adapters do."""
@@ -61,7 +63,7 @@ def run_silent(folder: Path, inbox: StageInbox, lease: LeaseView, started: threa
         stderr_file=folder / "err",
         attempt_id="bench",
         now=boot_seconds,
-        on_event=lambda *_: started.release() and None,  # type: ignore[func-returns-value]
+        on_event=lambda *_: started.release(),
     )
 
 
@@ -114,8 +116,9 @@ def main() -> None:
     share = 100 / took / options.agents
     print(
         f"{options.agents} silent agents for {took:.1f} s: {share * (own + below):.3f} % of a core each "
-        f"(worker {share * own:.3f} %, shims {share * below:.3f} %)"
+        f"(worker {share * own:.3f} %, shims {share * below:.3f} %; limit {LIMIT_PERCENT:g} %)"
     )
+    sys.exit(share * (own + below) > LIMIT_PERCENT)
 
 
 if __name__ == "__main__":

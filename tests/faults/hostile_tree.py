@@ -1,6 +1,7 @@
 """An agent that leaves every kind of process behind; each tells its kind on a FIFO. Ends when FIFO.go appears.
 
-Run as `python -I -S hostile_tree.py FIFO [deaf]`; deaf: the agent itself ignores TERM, too. Nothing here lives longer than a minute, should all else fail.
+Run as `python -I -S hostile_tree.py FIFO [deaf]`; deaf: the agent itself ignores TERM, too.
+Nothing here lives longer than a minute, should all else fail.
 """
 
 import ctypes

@@ -21,12 +21,18 @@ from workers.agents.base import Launch
 from workers.supervision import procfs
 from workers.supervision.clock import boot_seconds
 from workers.supervision.process import Isolation, ShimProcess, ShimReason
+from workers.supervision.shim import works
 from workers.supervision.sweep import find_leftovers, sweep
 
 pytestmark = pytest.mark.faults
 
-WAYS = [Isolation.PRIVILEGED, Isolation.USER, Isolation.NONE]
-FENCED = [Isolation.PRIVILEGED, Isolation.USER]
+FENCED = [
+    pytest.param(
+        isolation, marks=pytest.mark.skipif(not works(isolation), reason="the kernel does not allow it here")
+    )
+    for isolation in (Isolation.PRIVILEGED, Isolation.USER)
+]
+WAYS = [*FENCED, Isolation.NONE]
 # A process that re-forks can hide from one look; it cannot hide from looks over so long a time.
 QUIET_SECONDS = 0.3
 

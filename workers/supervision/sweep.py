@@ -90,11 +90,10 @@ class _Judge:
             dead = owner.namespace == self._namespace and not self._lives(Tag.of("", owner))
             return attempt_id if dead and attempt_id not in self._live else False
         tag = Tag.parse(procfs.realtime_limit(pid) or 0)
-        if tag is None:
+        if tag is None or procfs.pid_namespace(pid) != self._namespace:
             return None
-        dead = procfs.pid_namespace(pid) == self._namespace and not self._lives(tag)
         live = any(Tag.of(attempt_id, Owner(0, 0, 0)).attempt == tag.attempt for attempt_id in self._live)
-        return "" if dead and not live else False
+        return False if live or self._lives(tag) else ""
 
     @staticmethod
     def _lives(tag: Tag) -> bool:
