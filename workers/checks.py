@@ -7,9 +7,9 @@ them, in the order of the file, so that a `test` may use what a `build` made.
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
+from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.experiment import Check
 from workers.agents.base import Launch
 from workers.command import CommandEnd, CommandFrame, run_command, shell
@@ -18,15 +18,6 @@ from workers.worktrees.naming import component
 from workers.worktrees.worktree import JobPaths, JobTree, remove_tree
 
 TIMEOUT = "timeout"
-
-
-class CheckStatus(StrEnum):
-    """How a check ended. An ERROR says nothing about the work; a time-out is a FAIL, with the reason `timeout`."""
-
-    PASS = "pass"  # noqa: S105 - a status, not a secret
-    FAIL = "fail"
-    ERROR = "error"  # could not be started, or its process tree was ended from outside
-    NOT_RUN = "not_run"  # an order to end came, or setup failed, before its turn
 
 
 @dataclass(frozen=True, kw_only=True)

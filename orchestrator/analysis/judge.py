@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from orchestrator.analysis.rows import CheckRow, CheckStatus, JobRow
+from orchestrator.analysis.rows import CheckRow, JobRow
+from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
 

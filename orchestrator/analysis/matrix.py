@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.judge import Checks, Standing, end_word, is_solved, standing
-from orchestrator.analysis.rows import CheckStatus, JobRow
+from orchestrator.analysis.rows import JobRow
 from orchestrator.analysis.variants import Variant, labels, variant_of
+from orchestrator.domain.check import CheckStatus
 
 
 @dataclass(frozen=True, kw_only=True)

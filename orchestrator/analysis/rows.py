@@ -3,22 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
+from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
 from orchestrator.domain.usage import TokenUsage
 
 ParamValue = float | int | str
-
-
-class CheckStatus(StrEnum):
-    """How a check ended. `error` = it could not be judged (timeout, command missing), `not_run` = never started."""
-
-    PASS = "pass"  # noqa: S105 - a status, not a secret
-    FAIL = "fail"
-    ERROR = "error"
-    NOT_RUN = "not_run"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,6 +67,7 @@ def run_command(file: Path, as_json: bool, html: Path | None) -> int:
 def _log_to(path: Path) -> None:
     """The scheduler's log goes to a file: the terminal belongs to the live view."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.basicConfig(
         filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )

@@ -35,6 +35,9 @@ def plain_lines(previous: LiveView | None, current: LiveView) -> list[str]:
 
 
 def _told(job: LiveJob) -> tuple[str, str, str]:
+    if job.state in (JobState.READY, JobState.QUEUED):
+        # Between the two a job goes back and forth, and why it waits changes with every other job: no news.
+        return (JobState.READY.value, "", "")
     return (job.state.value, job.stage if job.state is JobState.RUNNING else "", job.waiting_reason)
 
 

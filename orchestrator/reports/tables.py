@@ -1,9 +1,9 @@
 """The tables of quality, and the list of all tables in reading order."""
 
 from orchestrator.analysis.judge import Standing, word_standing
-from orchestrator.analysis.rows import CheckStatus
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.summary import VariantSummary
+from orchestrator.domain.check import CheckStatus
 from orchestrator.reports import tables_use
 from orchestrator.reports.symbols import symbol
 from orchestrator.reports.table import Table

@@ -23,7 +23,11 @@ def waiting_reason(state: JobState, stored: str, needs: Sequence[str], slots: Ma
     parked = [need for need in needs if slots[need].total == 0]
     if parked:
         return f"{', '.join(parked)} is parked until its limit resets"
-    full = [f"{need} ({slots[need].busy} of {slots[need].total} busy)" for need in needs if slots[need].free <= 0]
+    full = [
+        f"{need} ({slots[need].busy + slots[need].hinted} of {slots[need].total} taken)"
+        for need in needs
+        if slots[need].free <= 0
+    ]
     if full:
         return f"waits for {' and '.join(full)}"
     return "starts with the next pass of the scheduler"

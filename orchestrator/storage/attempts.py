@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.errors import StaleAttempt
 from orchestrator.domain.lease import Beat
 from orchestrator.domain.outcome import Outcome, OutcomeClass, job_event, outcome_class
@@ -63,7 +64,7 @@ class CheckRecord:
 
     kind: str
     name: str
-    status: str
+    status: CheckStatus
     exit_code: int | None
     seconds: float | None
     reason: str | None

@@ -1,17 +1,18 @@
 """The rows that analysis and reports work on, read from the tables."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from orchestrator.analysis.rows import CheckRow, CheckStatus, Evidence, JobRow, ProfileRow, StageRow
+from orchestrator.analysis.rows import CheckRow, Evidence, JobRow, ProfileRow, StageRow
+from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.states import JobState
-from orchestrator.domain.usage import TokenUsage, add_known
+from orchestrator.domain.usage import TokenUsage
 from orchestrator.storage.engine import Database
 from orchestrator.storage.tables import attempts, cells, checks, experiments, jobs, stages
 
@@ -106,9 +107,11 @@ def _job_row(experiment: str, job: Any, cell: Any, tries: Sequence[Any], stage_r
     )
 
 
-def _total(values: Any) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+def _total(values: Iterable[float | None]) -> float | None:
+    found = list(values)
+    if not found or any(value is None for value in found):
+        return None
+    return sum(value for value in found if value is not None)
 
 
 def _complete(values: Sequence[int | None]) -> int | None:
@@ -121,11 +124,7 @@ def _complete(values: Sequence[int | None]) -> int | None:
 def _calls(stage_rows: Sequence[StageRow], kind: str) -> int | None:
     if not stage_rows:
         return None
-    total: int | None = 0
-    for stage in stage_rows:
-        if stage.resource.startswith(kind):
-            total = add_known(total, stage.requests)
-    return total
+    return _complete([0, *(stage.requests for stage in stage_rows if stage.resource.startswith(kind))])
 
 
 def _stage_rows(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> list[StageRow]:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.clock import boot_seconds
+from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.experiment import Check
 from orchestrator.domain.outcome import Outcome
-from workers.checks import CheckResult, CheckStatus, run_checks
+from workers.checks import CheckResult, run_checks
 from workers.command import CommandFrame
 from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from orchestrator.analysis.rows import CheckRow, CheckStatus, Evidence, JobRow, MachineNote, ProfileRow, StageRow
+from orchestrator.analysis.rows import CheckRow, Evidence, JobRow, MachineNote, ProfileRow, StageRow
+from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
 from orchestrator.domain.usage import TokenUsage

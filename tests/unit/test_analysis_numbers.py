@@ -16,8 +16,9 @@ from orchestrator.analysis.judge import (
 )
 from orchestrator.analysis.legacy import LegacyRun, legacy_scores
 from orchestrator.analysis.measure import measure
-from orchestrator.analysis.rows import CheckRow, CheckStatus, JobRow, StageRow
+from orchestrator.analysis.rows import CheckRow, JobRow, StageRow
 from orchestrator.analysis.summary import summarize
+from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome, job_event
 from orchestrator.domain.states import FINAL_JOB_STATES, JOB_MOVES, JobState, move
 from tests.unit.rows_factory import job, many, night

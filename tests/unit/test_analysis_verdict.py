@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from orchestrator.analysis.matrix import check_summaries
 from orchestrator.analysis.pareto import frontier
 from orchestrator.analysis.ranking import MIN_RESULTS, legacy_ranking, rank
-from orchestrator.analysis.rows import CheckRow, CheckStatus, Evidence, JobRow
+from orchestrator.analysis.rows import CheckRow, Evidence, JobRow
 from orchestrator.analysis.study import Study, study
 from orchestrator.analysis.summary import VariantSummary, summarize
+from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
 from tests.unit.rows_factory import NIGHT, job, many, night
