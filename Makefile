@@ -21,6 +21,7 @@ demo: $(RUNTIME)  ## Run the demo experiment with scripted models: no key, no co
 
 test: $(DEV) browser  ## Run every test
 	@$(MAKE) --no-print-directory agents
+	@ops/install-mini $(VENV)
 	@$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 check: $(DEV) browser  ## Everything that CI runs: lint, format, types, layers, tests
@@ -48,7 +49,7 @@ lock: $(DEV)  ## Pin the dependencies of pyproject.toml anew
 	@ops/lock
 
 clean:  ## Remove what the targets above made, the demo's results included
-	rm -rf $(VENV) ops/agents/node_modules .bakeoff/demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis \
+	rm -rf $(VENV) ops/agents/node_modules ops/agents/mini ops/agents/bin .bakeoff/demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

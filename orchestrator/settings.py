@@ -80,7 +80,8 @@ def host_environment(home: Path) -> dict[str, str]:
     """The allow-listed part of the environment, with the agents that the project installed first on PATH."""
     env = {name: os.environ[name] for name in _HOST_VARIABLES if name in os.environ}
     here = Path(__file__).resolve().parent.parent
-    own = (home / "agents" / "node_modules" / ".bin", here / "ops" / "agents" / "node_modules" / ".bin")
+    folders = (home / "agents", here / "ops" / "agents")
+    own = [folder / part for folder in folders for part in ("node_modules/.bin", "bin")]
     paths = [str(path) for path in own if path.is_dir()]
     paths.append(str(Path(sys.executable).parent))
     env["PATH"] = os.pathsep.join([*paths, env.get("PATH", "/usr/local/bin:/usr/bin:/bin")])

@@ -1,6 +1,6 @@
 """Real agent programs, launched by their adapters, against the scripted model server: no key, no cost, no network.
 
-opencode is looked for in ops/agents (make agents) and on the PATH, mini on the PATH and under BAKEOFF_TEST_MINI_BIN.
+opencode is looked for in ops/agents (make agents) and on the PATH, mini in ops/agents too.
 """
 
 import os
@@ -77,8 +77,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _host_env() -> dict[str, str]:
-    places = [str(ROOT / "ops/agents/node_modules/.bin"), os.environ.get("BAKEOFF_TEST_MINI_BIN", "")]
-    return {"PATH": os.pathsep.join([*filter(None, places), os.environ.get("PATH", "")])}
+    places = [str(ROOT / "ops/agents/node_modules/.bin"), str(ROOT / "ops/agents/bin")]
+    return {"PATH": os.pathsep.join([*places, os.environ.get("PATH", "")])}
 
 
 def _missing(name: str) -> NoReturn:

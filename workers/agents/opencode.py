@@ -38,6 +38,8 @@ _SWITCHES = {
     "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
     "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
     "OPENCODE_DISABLE_SHARE": "1",
+    # Nobody edits the tree beside the agent.
+    "OPENCODE_EXPERIMENTAL_DISABLE_FILEWATCHER": "1",
     "OPENCODE_PURE": "1",  # a repository's own plugins would be downloaded at every start
 }
 _ERRORS = {
@@ -67,7 +69,10 @@ class Opencode:
         """The command line; the configuration goes in by environment, where it wins over a file of the repository."""
         env = clean_env(context)
         program = require_program("opencode", env, self.install_hint())
-        env |= _SWITCHES | {"OPENCODE_CONFIG_CONTENT": json.dumps(_config(context))}
+        # Without a list of its own it reads the built-in one of thousands of models: 1.2 s of CPU at every start.
+        models = context.tmp / "opencode-models.json"
+        models.write_text("{}")
+        env |= _SWITCHES | {"OPENCODE_CONFIG_CONTENT": json.dumps(_config(context)), "OPENCODE_MODELS_PATH": str(models)}
         # A title of our own saves the request that would ask the model for one.
         argv = [program, "run", "--format", "json", "--model", f"{_PROVIDER}/{context.model.name}"]
         argv += ["--session", context.session_id] if context.session_id else ["--title", context.stage]
