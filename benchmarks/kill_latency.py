@@ -3,7 +3,8 @@
     python -m benchmarks.kill_latency [--runs 30] [--isolation auto|privileged|user|none]
 
 "Gone" is judged from outside: this process is a child subreaper, and the end of the first look at /proc that saw
-nothing below it counts, so the figures are upper bounds by one look. The grace is 0.3 s; the agent itself ignores
+nothing below it counts, so the figures are upper bounds by one look. The chain that re-forks every 2 ms holds a
+FIFO, so that it cannot pass for dead. The grace is 0.3 s; the agent itself ignores
 TERM, as does part of its tree, so the whole grace is used up.
 """
 
@@ -105,8 +106,13 @@ def measure(name: str, once: Callable[[Path, int, Isolation], float], runs: int,
         with tempfile.TemporaryDirectory() as folder:
             os.mkfifo(f"{folder}/fifo")
             told = os.open(f"{folder}/fifo", os.O_RDWR)
+            os.mkfifo(f"{folder}/fifo.life")
+            life = os.open(f"{folder}/fifo.life", os.O_RDONLY | os.O_NONBLOCK)
             values.append(1000 * once(Path(folder), told, isolation))
+            if os.read(life, 1):  # raises while anybody still holds the other end
+                sys.exit("somebody wrote where nobody writes")
             os.close(told)
+            os.close(life)
     p99 = statistics.quantiles(values, n=100, method="inclusive")[98]
     print(
         f"{name:14} {isolation:10} runs={runs} tree={len(hostile_tree.KINDS)}+ "

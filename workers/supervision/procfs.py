@@ -23,8 +23,16 @@ class Stat(NamedTuple):
 
 
 def pids() -> list[int]:
-    """Every process that this one can see."""
-    return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdecimal()]
+    """Every process that this one can see, the newest first: the shorter a life, the sooner it must be looked at."""
+    return sorted((int(entry.name) for entry in _PROC.iterdir() if entry.name.isdecimal()), reverse=True)
+
+
+def children(pid: int) -> list[int]:
+    """Direct children of a process; empty when it is gone or the kernel does not list them."""
+    try:
+        return [int(child) for child in (_PROC / str(pid) / "task" / str(pid) / "children").read_text().split()]
+    except OSError:
+        return []
 
 
 def stat(pid: int) -> Stat | None:

@@ -18,6 +18,8 @@ from workers.supervision.marks import ATTEMPT_VARIABLE, OWNER_VARIABLE, Owner, T
 # A living shim needs milliseconds to end its own tree, and does it better than a scan can.
 _PATIENCE_SECONDS = 1.0
 _ROUND_SECONDS = 0.02
+# A process that forks and exits for ever can be between two lives when one look at /proc passes by.
+_EMPTY_LOOKS, _EMPTY_LOOKS_AFTER_FIND = 2, 10
 
 
 class Leftover(NamedTuple):
@@ -25,6 +27,7 @@ class Leftover(NamedTuple):
 
     pid: int
     start_ticks: int
+    parent: int
     attempt_id: str
     command: str
 
@@ -35,7 +38,7 @@ def sweep(
     timeout_seconds: float = 10.0,
     visible: Callable[[], Collection[int]] = procfs.pids,
 ) -> list[Leftover]:
-    """End every leftover, and return what had to be ended, youngest first. Idempotent.
+    """End every leftover, and return what had to be ended. Idempotent.
 
     Args:
         live_attempts: Attempts that are left alone even though their worker seems dead.
@@ -43,26 +46,52 @@ def sweep(
         visible: The processes that may be touched, asked for anew in each round; by default all of this machine.
     """
     began = time.monotonic()
-    while (found := find_leftovers(live_attempts, visible)) and time.monotonic() - began < _PATIENCE_SECONDS:
+    while time.monotonic() - began < _PATIENCE_SECONDS and find_leftovers(live_attempts, visible):
         time.sleep(_ROUND_SECONDS)
+    judge = _Judge(live_attempts)
     ended: dict[tuple[int, int], Leftover] = {}
-    while found and time.monotonic() - began < timeout_seconds:
+    reapers: set[int] = set()
+    innocent: set[int] = set()
+    empty = 0
+    while empty < (_EMPTY_LOOKS_AFTER_FIND if ended else _EMPTY_LOOKS) and time.monotonic() - began < timeout_seconds:
+        found = find_leftovers(live_attempts, visible)
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for leftover in found:
                 _send(leftover, number)
+        reapers |= {leftover.parent for leftover in found}
+        found += _chase(reapers, innocent, judge)
         ended.update({(leftover.pid, leftover.start_ticks): leftover for leftover in found})
-        time.sleep(_ROUND_SECONDS)
-        found = find_leftovers(live_attempts, visible)
+        empty = 0 if found else empty + 1
     return list(ended.values())
+
+
+def _chase(reapers: Collection[int], innocent: set[int], judge: "_Judge") -> list[Leftover]:
+    """KILL leftovers as they become orphans: their reaper's children are one short file, /proc is thousands."""
+    until = time.monotonic() + _ROUND_SECONDS
+    ended = []
+    while time.monotonic() < until:
+        for pid in [child for reaper in reapers for child in reversed(procfs.children(reaper))]:
+            if pid in innocent:
+                continue
+            attempt_id, stat = judge(pid), procfs.stat(pid)
+            if isinstance(attempt_id, str) and stat is not None and stat.alive:
+                ended.append(Leftover(pid, stat.start_ticks, stat.parent, attempt_id, procfs.command(pid)))
+                _send(ended[-1], signal.SIGKILL)
+            else:
+                innocent.add(pid)
+        time.sleep(0.0002)
+    return ended
 
 
 def find_leftovers(
     live_attempts: Collection[str], visible: Callable[[], Collection[int]] = procfs.pids
 ) -> list[Leftover]:
     """Every leftover and its descendants, youngest first: a shim must not die before what it owns."""
-    stats = {pid: stat for pid in visible() if (stat := procfs.stat(pid)) and stat.alive}
     judge = _Judge(live_attempts)
-    verdicts = {pid: judge(pid) for pid in stats}
+    stats, verdicts = {}, {}
+    for pid in visible():
+        if (stat := procfs.stat(pid)) is not None and stat.alive:
+            stats[pid], verdicts[pid] = stat, judge(pid)
     spared = _line_of(os.getpid(), stats)
     found = []
     for pid in stats:
@@ -71,7 +100,7 @@ def find_leftovers(
             (verdict for above in _line_of(pid, stats) if (verdict := verdicts[above]) is not None), None
         )
         if isinstance(attempt_id, str) and pid not in spared:
-            found.append(Leftover(pid, stats[pid].start_ticks, attempt_id, procfs.command(pid)))
+            found.append(Leftover(pid, stats[pid].start_ticks, stats[pid].parent, attempt_id, procfs.command(pid)))
     return sorted(found, key=lambda leftover: leftover.start_ticks, reverse=True)
 
 
