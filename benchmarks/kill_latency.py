@@ -20,10 +20,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from orchestrator.clock import boot_seconds
 from tests.faults import hostile_tree
 from workers.agents.base import Launch
 from workers.supervision import procfs
-from workers.supervision.clock import boot_seconds
 from workers.supervision.process import Isolation, ShimProcess
 
 GRACE_SECONDS = 0.3

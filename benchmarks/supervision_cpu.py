@@ -15,13 +15,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from orchestrator.clock import boot_seconds
 from orchestrator.domain.events import AgentEnded, EndReason, Event
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.watch import StageFrame, Watch
 from workers.agents.base import Launch
 from workers.supervision import procfs
-from workers.supervision.clock import boot_seconds
 from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView
 from workers.supervision.supervisor import run_stage

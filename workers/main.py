@@ -28,6 +28,7 @@ from workers.agents.registry import names
 from workers.context import WorkerContext
 from workers.gateway.server import Gateway
 from workers.heartbeat import Heartbeats
+from workers.slots import SlotSignal
 from workers.spool import Shipper
 from workers.supervision.sweep import sweep
 from workers.tasks import register
@@ -35,6 +36,9 @@ from workers.tasks import register
 log = logging.getLogger("bakeoff.worker")
 
 _REGISTER_SECONDS = 10.0
+# Beside the attempts that hold slots: those that check their work, wait for a slot between two stages, or were
+# hinted ahead. The database admits; threads that wait cost nothing.
+_SPARE_THREADS = 4
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -109,6 +113,7 @@ def make_context(settings: Settings, database: Database) -> WorkerContext:
         artifacts=ArtifactStore(settings.artifacts),
         identity=WorkerIdentity(machine=settings.machine, boot_id=boot_id(), pid=pid, start_ticks=ticks),
         host_env=host_environment(settings.home),
+        slots=SlotSignal(),
     )
 
 
@@ -146,7 +151,7 @@ def consume(app: Celery, context: WorkerContext, queue: str, slots: int) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     worker = app.Worker(
         queues=[queue],
-        concurrency=slots,
+        concurrency=slots + _SPARE_THREADS,
         pool="threads",
         hostname=f"{queue}@{context.settings.machine}.{context.identity.pid}",
         without_mingle=True,

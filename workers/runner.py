@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.clock import boot_seconds, utc_now
 from orchestrator.domain.errors import BakeoffError, StaleAttempt, StorageError
-from orchestrator.domain.jobspec import JobSpec
+from orchestrator.domain.jobspec import JobSpec, ModelSpec
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
 from orchestrator.storage import attempts
@@ -23,6 +23,7 @@ from workers.heartbeat import Held
 from workers.judge import DEFAULT_PARK_SECONDS
 from workers.loops.registry import LOOPS
 from workers.loops.steps import LoopEnd, StageDone
+from workers.slots import StageSlots, claim_when_free
 from workers.spool import Recorder
 from workers.stage import AttemptFrame, StageRun, perform_stage
 from workers.supervision.inbox import StageInbox
@@ -37,6 +38,8 @@ from workers.worktrees.worktree import JobTree
 log = logging.getLogger("bakeoff.worker")
 
 _RETRY_SECONDS = 1.0
+# What `run_job` returns for a hint that names no job to be started now.
+STALE_HINT = "stale hint"
 
 
 class Ended(Exception):
@@ -61,10 +64,17 @@ class Work:
 
 def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Callable[[str], None]) -> str:
     """Claim the job and bring it to an outcome. Returns the outcome's name, or why nothing was done."""
-    asked_at = boot_seconds()
-    claim = attempts.claim(context.database, job_id, order_token, context.identity, utc_now())
-    if claim is None:
-        return "stale hint"
+    claimed = claim_when_free(
+        context.database,
+        context.slots,
+        job_id,
+        order_token,
+        context.identity,
+        patience_seconds=context.settings.rehint_seconds / 2,
+    )
+    if claimed is None:
+        return STALE_HINT
+    claim, asked_at = claimed
     inbox = StageInbox()
     lease = LeaseView(context.heartbeats.deadline(asked_at))
     context.heartbeats.hold(claim.attempt_id, Held(lease, inbox))
@@ -83,6 +93,7 @@ def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Cal
         log.warning("result_refused job=%d attempt=%s fence=%d", job_id, claim.attempt_id, claim.fence)
         return Outcome.LEASE_LOST.value
     finally:
+        context.slots.freed()
         context.heartbeats.drop(claim.attempt_id)
         inbox.close()
 
@@ -120,7 +131,8 @@ class Attempt:
         self._context, self._claim, self._started_at = context, claim, started_at
         self._recorder, self._inbox, self._lease, self._progress = recorder, inbox, lease, progress
         self._work = Work()
-        self._spec: JobSpec | None = None
+        self._slots: StageSlots | None = None
+        self._parked: attempts.Parked | None = None
         self._commands = CommandFrame(attempt_id=claim.attempt_id, lease=lease, inbox=inbox)
 
     def run(self) -> AttemptResult:
@@ -146,12 +158,13 @@ class Attempt:
 
     def _perform(self) -> LoopEnd:
         cell = attempts.cell_info(self._context.database, self._claim.cell_id)
-        spec = self._spec = JobSpec.model_validate(cell.spec)
+        spec = JobSpec.model_validate(cell.spec)
         self._advance("prepare")
         tree = self._prepare(cell, spec)
         self._advance("work")
         end = self._loop(spec, tree)
         self._advance("check")
+        self._context.slots.freed()
         if end.outcome is not Outcome.LEASE_LOST:
             self._progress("checks")
             self._work.checks += check_final(self._context, self._commands, spec, tree)
@@ -211,6 +224,7 @@ class Attempt:
             started_at=self._started_at,
             progress=self._progress,
         )
+        self._slots = StageSlots(self._context.database, self._context.slots, self._claim, spec)
         while True:
             self._heed()
             step = following(spec, self._work.history)
@@ -218,9 +232,23 @@ class Attempt:
                 return step
             tokens = sum(run.watch.usage.total or 0 for run in self._work.runs)
             cost = sum(run.watch.cost_usd_micros or 0 for run in self._work.runs)
+            self._hold(spec.models[step.role])
+            frame = replace(frame, started_at=self._started_at + self._lease_wait())
             ran = perform_stage(frame, step, len(self._work.runs) + 1, tokens, cost)
             self._work.runs.append(ran)
             self._commit(tree, ran)
+
+    def _hold(self, model: ModelSpec) -> None:
+        assert self._slots is not None  # made before the loop
+        try:
+            self._slots.hold(model, self._heed)
+        except attempts.Parked as parked:
+            self._parked = parked
+            raise Ended(Outcome.QUOTA_PARKED, str(parked)) from None
+
+    def _lease_wait(self) -> float:
+        """Waiting for a slot between stages is the fleet's doing: no limit of the run counts it."""
+        return self._slots.waited_seconds if self._slots else 0.0
 
     def _commit(self, tree: JobTree, ran: StageRun) -> None:
         """A commit after every stage, also after one that was killed: work is never lost."""
@@ -259,11 +287,12 @@ class Attempt:
     def _result(self, end: LoopEnd) -> AttemptResult:
         work, tree = self._work, self._work.tree
         wait = sum(run.watch.rate_limit_wait_seconds for run in work.runs)
-        wall = boot_seconds() - self._started_at
+        wall = boot_seconds() - self._started_at - self._lease_wait()
         result = AttemptResult(
             outcome=end.outcome,
             detail=end.detail[:4000],
             wall_seconds=wall,
+            lease_wait_seconds=self._lease_wait(),
             working_seconds=wall - wait,
             rate_limit_wait_seconds=wait,
             commits=work.commits if work.runs else None,
@@ -277,6 +306,8 @@ class Attempt:
             except GitError as error:
                 # A tree that was never made whole, or broke: the record is written without its figures.
                 log.warning("figures_unknown attempt=%s error=%s", self._claim.attempt_id, error)
+        if self._parked is not None:
+            return replace(result, wake_at=self._parked.until)
         if end.outcome is Outcome.QUOTA_PARKED and work.runs:
             last = work.runs[-1]
             account = last.resource.removeprefix("account:") if last.resource.startswith("account:") else None

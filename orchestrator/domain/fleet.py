@@ -60,6 +60,9 @@ class ModelPrices(Model):
         return Prices(**self.model_dump())
 
 
+LeasePolicy = Literal["attempt", "stage"]
+
+
 class Account(Model):
     """A cloud subscription or key. Its concurrency is how many sessions may be live on it, over all machines."""
 
@@ -67,6 +70,9 @@ class Account(Model):
     protocol: Protocol = "chat"
     key: SecretName | None = Field(None, description="Secret by name: env:VARIABLE or file:PATH.")
     concurrency: int = Field(1, ge=1, le=10_000, strict=True, description="Live sessions, over all machines.")
+    lease: LeasePolicy = Field(
+        "attempt", description="Held for the whole attempt, or only for the stages that use it."
+    )
 
 
 class Pool(Model):
@@ -76,6 +82,9 @@ class Pool(Model):
     protocol: Protocol = "chat"
     key: SecretName | None = None
     slots: int = Field(1, ge=1, le=10_000, strict=True, description="Requests served at a time.")
+    lease: LeasePolicy = Field(
+        "attempt", description="Held for the whole attempt, or only for the stages that use it."
+    )
 
 
 class FleetModel(Model):

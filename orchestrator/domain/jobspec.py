@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from orchestrator.domain.experiment import Check, CommandAgent, Model
-from orchestrator.domain.fleet import ModelPrices, Protocol
+from orchestrator.domain.fleet import LeasePolicy, ModelPrices, Protocol
 from orchestrator.domain.limits import Limits
 
 
@@ -22,6 +22,7 @@ class ModelSpec(Model):
     base_url: str
     protocol: Protocol
     key: str | None
+    lease: LeasePolicy = "attempt"
     context_window: int
     max_output: int
     prices: ModelPrices | None = None
@@ -59,9 +60,13 @@ class JobSpec(Model):
     params: Mapping[str, float | int | str] = Field(default_factory=dict, description="Swept values of this cell.")
 
     def needs(self) -> tuple[str, ...]:
-        """The resources of which an attempt holds one slot each, sorted: the order in which they are taken.
+        """The resources of which an attempt takes one slot each when it begins, sorted.
 
-        A `single` loop uses the build model only.
+        These are what its first stage uses, and whatever is held for whole attempts. A resource that is held per
+        stage is taken when its stage comes; nothing that is held per stage is kept while waiting for another, so
+        attempts cannot block each other. A `single` loop uses the build model only.
         """
         roles = ("build",) if self.loop == "single" else ("reasoning", "build")
-        return tuple(sorted({self.models[role].resource for role in roles}))
+        first = self.models[roles[0]].resource
+        used = (self.models[role] for role in roles)
+        return tuple(sorted({first, *(model.resource for model in used if model.lease == "attempt")}))

@@ -244,6 +244,7 @@ def model_spec(alias: str, fleet: Fleet) -> ModelSpec:
         base_url=server.base_url,
         protocol=server.protocol,
         key=server.key,
+        lease=server.lease,
         context_window=entry.context_window,
         max_output=entry.max_output,
         prices=entry.prices,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from orchestrator.domain.check import CheckStatus
-from orchestrator.domain.errors import StaleAttempt
+from orchestrator.domain.errors import Conflict, StaleAttempt
 from orchestrator.domain.lease import Beat
 from orchestrator.domain.outcome import Outcome, OutcomeClass, job_event, outcome_class
 from orchestrator.domain.states import ATTEMPT_MOVES, JOB_MOVES, AttemptState, JobState, move, sources
@@ -88,6 +88,7 @@ class AttemptResult:
     outcome: Outcome
     detail: str
     wall_seconds: float | None = None
+    lease_wait_seconds: float | None = None
     working_seconds: float | None = None
     rate_limit_wait_seconds: float | None = None
     base_sha: str | None = None
@@ -105,24 +106,35 @@ class AttemptResult:
     artifacts: Sequence[ArtifactRecord] = field(default_factory=tuple)
 
 
-class _NoSlot(Exception):
-    """Rolls a claim back."""
+class NoFreeSlot(Conflict):
+    """Every slot of a resource is taken."""
+
+
+class Parked(Conflict):
+    """The account is parked until its limit resets."""
+
+    def __init__(self, resource: str, until: datetime) -> None:
+        self.resource, self.until = resource, until
+        super().__init__(f"{resource} is parked until {until:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def claim(database: Database, job_id: int, order_token: str, worker: WorkerIdentity, now: datetime) -> Claim | None:
-    """Own the job, or None when the message is stale or a slot is missing (the job is then ready again)."""
-    attempt_id = secrets.token_hex(16)
-    try:
-        with database.write() as connection:
-            return _claim(connection, job_id, order_token, attempt_id, worker, now)
-    except _NoSlot:
-        with database.write() as connection:
-            connection.execute(
-                jobs.update()
-                .where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED, jobs.c.order_token == order_token)
-                .values(state=move(JOB_MOVES, JobState.QUEUED, "withdraw"), order_token=None)
-            )
-        return None
+    """Own the job; None when the message is stale.
+
+    Raises NoFreeSlot, and changes nothing, when a slot is missing: the claim may be tried again under its token.
+    """
+    with database.write() as connection:
+        return _claim(connection, job_id, order_token, secrets.token_hex(16), worker, now)
+
+
+def withdraw(database: Database, job_id: int, order_token: str) -> None:
+    """Give a hint back that could not be claimed: the job is ready again. Nothing happens when it is stale."""
+    with database.write() as connection:
+        connection.execute(
+            jobs.update()
+            .where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED, jobs.c.order_token == order_token)
+            .values(state=move(JOB_MOVES, JobState.QUEUED, "withdraw"), order_token=None)
+        )
 
 
 def _claim(
@@ -186,7 +198,38 @@ def _take_slot(connection: sa.Connection, resource: str, attempt_id: str, now: d
         .values(attempt_id=attempt_id, since=now)
     )
     if connection.execute(take).rowcount != 1:
-        raise _NoSlot
+        raise NoFreeSlot(f"no slot of {resource} is free")
+
+
+def take(database: Database, attempt_id: str, resource: str, now: datetime) -> bool:
+    """Take a slot for the next stage of a live attempt; False when none is free, which leaves the attempt waiting.
+
+    While it waits the scheduler starts no new job on the slot that becomes free. Raises StaleAttempt, and Parked
+    when the resource is an account that waits for its reset.
+    """
+    with database.write() as connection:
+        kind, _, name = resource.partition(":")
+        if kind == "account":
+            query = sa.select(accounts.c.parked_until).where(accounts.c.name == name, accounts.c.parked_until > now)
+            until = connection.execute(query).scalar()
+            if until is not None:
+                raise Parked(resource, until)
+        try:
+            _take_slot(connection, resource, attempt_id, now)
+            waits_for = None
+        except NoFreeSlot:
+            waits_for = resource
+        mine = attempts.update().where(attempts.c.id == attempt_id, LIVE).values(waits_for=waits_for)
+        if connection.execute(mine).rowcount != 1:
+            raise StaleAttempt
+        return waits_for is None
+
+
+def release(database: Database, attempt_id: str, resource: str) -> None:
+    """Give one slot back before the attempt has ended."""
+    with database.write() as connection:
+        mine = sa.and_(leases.c.attempt_id == attempt_id, leases.c.resource == resource)
+        connection.execute(leases.update().where(mine).values(attempt_id=None, since=None))
 
 
 class CellInfo(NamedTuple):
@@ -230,7 +273,10 @@ def cancelled_among(database: Database, attempt_ids: Sequence[str]) -> set[str]:
 
 
 def advance(database: Database, attempt_id: str, event: str, **values: str | None) -> None:
-    """Move a live attempt to its next state. Raises StaleAttempt when it is no longer live."""
+    """Move a live attempt to its next state. Raises StaleAttempt when it is no longer live.
+
+    When it begins to check its work no model is used any more: its slots go to the next job then, not at its end.
+    """
     legal = sources(ATTEMPT_MOVES, event)
     target = next(state for (_, name), state in ATTEMPT_MOVES.items() if name == event)
     change = (
@@ -241,6 +287,12 @@ def advance(database: Database, attempt_id: str, event: str, **values: str | Non
     with database.write() as connection:
         if connection.execute(change).rowcount != 1:
             raise StaleAttempt
+        if target is AttemptState.CHECKING:
+            _free_slots(connection, attempt_id)
+
+
+def _free_slots(connection: sa.Connection, attempt_id: str) -> None:
+    connection.execute(leases.update().where(leases.c.attempt_id == attempt_id).values(attempt_id=None, since=None))
 
 
 def live_beats(database: Database) -> list[Beat]:
@@ -300,13 +352,13 @@ def _end(
     ended = (
         attempts.update()
         .where(attempts.c.id == attempt_id, LIVE, condition)
-        .values(state=AttemptState.ENDED, ended_at=now, **values)
+        .values(state=AttemptState.ENDED, ended_at=now, waits_for=None, **values)
         .returning(attempts.c.job_id, attempts.c.fence)
     )
     row = connection.execute(ended).first()
     if row is None:
         return None
-    connection.execute(leases.update().where(leases.c.attempt_id == attempt_id).values(attempt_id=None, since=None))
+    _free_slots(connection, attempt_id)
     if result.checks:
         _insert_checks(connection, attempt_id, row.job_id, result.checks)
     if result.artifacts:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from orchestrator.domain.order import Candidate
-from orchestrator.domain.states import JOB_MOVES, JobState, move, sources
+from orchestrator.domain.states import JOB_MOVES, AttemptState, JobState, move, sources
 from orchestrator.storage.engine import Database
-from orchestrator.storage.tables import accounts, cells, experiments, jobs, leases
+from orchestrator.storage.tables import accounts, attempts, cells, experiments, jobs, leases
 
 
 class Hint(NamedTuple):
@@ -71,11 +71,12 @@ class Slots(NamedTuple):
     total: int
     busy: int
     hinted: int  # slots for which a hint is out that nobody has claimed yet
+    awaited: int = 0  # slots for which attempts wait between two stages: they go before new jobs
 
     @property
     def free(self) -> int:
-        """Slots that neither a live attempt nor an open hint speaks for; negative when hints look ahead."""
-        return self.total - self.busy - self.hinted
+        """Slots that no live attempt and no open hint speaks for; negative when hints look ahead."""
+        return self.total - self.busy - self.hinted - self.awaited
 
 
 def slots(connection: sa.Connection, now: datetime) -> dict[str, Slots]:
@@ -91,7 +92,13 @@ def slots(connection: sa.Connection, now: datetime) -> dict[str, Slots]:
     for needs, count in connection.execute(out):
         for resource in split_needs(needs):
             hinted[resource] = hinted.get(resource, 0) + count
-    return {name: Slots(total, busy, hinted.get(name, 0)) for name, (total, busy) in counts.items()}
+    waits = sa.select(attempts.c.waits_for, sa.func.count()).where(
+        attempts.c.state != AttemptState.ENDED, attempts.c.waits_for.is_not(None)
+    )
+    awaited = {row[0]: int(row[1]) for row in connection.execute(waits.group_by(attempts.c.waits_for))}
+    return {
+        name: Slots(total, busy, hinted.get(name, 0), awaited.get(name, 0)) for name, (total, busy) in counts.items()
+    }
 
 
 def queue_jobs(

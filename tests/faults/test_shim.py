@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.clock import boot_seconds
 from tests.faults import hostile_tree
 from workers.agents.base import Launch
 from workers.supervision import procfs
-from workers.supervision.clock import boot_seconds
 from workers.supervision.process import Isolation, ShimProcess, ShimReason
 from workers.supervision.shim import works
 from workers.supervision.sweep import find_leftovers, sweep

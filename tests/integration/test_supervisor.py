@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.clock import boot_seconds
 from orchestrator.domain.events import (
     AgentEnded,
     EndReason,
@@ -23,7 +24,6 @@ from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.usage import TokenUsage
 from orchestrator.domain.watch import Action, StageFrame, Watch
 from workers.agents.base import Launch
-from workers.supervision.clock import boot_seconds
 from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView
 from workers.supervision.process import ShimReason

@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
-SKIPPED = {".venv", "node_modules", ".bakeoff", "build", "dist", "targets"}
+SKIPPED = {"targets"}
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 PACKAGES = ("orchestrator", "workers")
@@ -16,7 +16,14 @@ PACKAGES = ("orchestrator", "workers")
 
 def documents() -> list[Path]:
     """Every Markdown file of ours; the demo's targets are other projects."""
-    return sorted(path for path in ROOT.rglob("*.md") if not SKIPPED & set(path.relative_to(ROOT).parts))
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "*.md"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout
+    found = (Path(name.decode()) for name in listed.split(b"\0") if name)
+    return sorted(ROOT / path for path in found if not SKIPPED & set(path.parts) and (ROOT / path).exists())
 
 
 def anchors(text: str) -> set[str]:

@@ -271,12 +271,14 @@ def test_unknown_is_never_an_empty_bar() -> None:
 
 
 def test_one_line_per_change_and_none_without() -> None:
-    start, later = _live(BUILDING, READY), _live(BUILDING, replace(READY, state=JobState.QUEUED), seconds=64)
+    start, later = _live(BUILDING, READY), _live(BUILDING, replace(READY, state=JobState.PAUSED, waiting_reason="held"), seconds=64)
     assert plain_lines(None, start) == [
         "22:00:00 showdown: 1 running, 1 ready",
         "22:00:00 shapes-c/hybrid#1 running build 12.3k tokens ctx 34%",
     ]
-    assert plain_lines(start, later) == ["22:01:04 shapes-c/opus#1 queued"]
+    assert plain_lines(start, later) == ["22:01:04 shapes-c/opus#1 paused (held)"]
+    queued = _live(BUILDING, replace(READY, state=JobState.QUEUED, waiting_reason="told"), seconds=64)
+    assert plain_lines(start, queued) == []
     assert plain_lines(later, replace(later, jobs=(replace(BUILDING, tokens=99_999), later.jobs[1]))) == []
 
 

@@ -72,7 +72,10 @@ class Opencode:
         # Without a list of its own it reads the built-in one of thousands of models: 1.2 s of CPU at every start.
         models = context.tmp / "opencode-models.json"
         models.write_text("{}")
-        env |= _SWITCHES | {"OPENCODE_CONFIG_CONTENT": json.dumps(_config(context)), "OPENCODE_MODELS_PATH": str(models)}
+        env |= _SWITCHES | {
+            "OPENCODE_CONFIG_CONTENT": json.dumps(_config(context)),
+            "OPENCODE_MODELS_PATH": str(models),
+        }
         # A title of our own saves the request that would ask the model for one.
         argv = [program, "run", "--format", "json", "--model", f"{_PROVIDER}/{context.model.name}"]
         argv += ["--session", context.session_id] if context.session_id else ["--title", context.stage]

@@ -6,7 +6,7 @@ from typing import Protocol as TypingProtocol
 
 from multidict import CIMultiDictProxy
 
-from orchestrator.domain.events import ErrorKind, ErrorSeen, RequestEnded, RequestStarted
+from orchestrator.domain.events import ErrorKind, ErrorSeen, OutputSeen, RequestEnded, RequestStarted
 from workers.gateway.errors import classify
 from workers.gateway.headers import limit_headers
 from workers.gateway.jsonvalues import parse_object, text
@@ -16,6 +16,8 @@ from workers.gateway.routes import GatewayEvent, Route
 _log = logging.getLogger(__name__)
 # Calls that make a model answer; everything else (model lists, token counts) passes without an event.
 _ANSWERING = ("/chat/completions", "/completions", "/messages", "/responses", "/responses/compact")
+# A flowing answer is reported as a sign of life this often.
+_SIGN_SECONDS = 1.0
 
 
 class Head(TypingProtocol):
@@ -43,6 +45,7 @@ class Exchange:
         self._model: str | None = None
         self._began = time.monotonic()
         self._first_byte: float | None = None
+        self._told_at = self._began
         self._status: int | None = None
         self._headers: dict[str, str] = {}
         self._parser: AnswerParser | None = None
@@ -71,6 +74,11 @@ class Exchange:
         if self._first_byte is None:
             self._first_byte = time.monotonic()
         self.response_bytes += len(chunk)
+        now = time.monotonic()
+        if self.reported and now - self._told_at >= _SIGN_SECONDS:
+            # An agent that prints a long answer only at its end is not silent while the answer flows.
+            self._told_at = now
+            self._emit(OutputSeen(size_bytes=len(chunk)))
         if self._parser is None:
             return
         try:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from orchestrator.domain.events import RequestEnded, RequestStarted
+from orchestrator.domain.events import OutputSeen, RequestEnded, RequestStarted
 from orchestrator.domain.fleet import Protocol
 
-GatewayEvent = RequestStarted | RequestEnded
+GatewayEvent = OutputSeen | RequestStarted | RequestEnded
 _VERSION_AT_END = re.compile(r"/v\d+[a-z0-9]*$")
 
 

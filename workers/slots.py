@@ -1,0 +1,90 @@
+"""Waiting for slots: of a job that was hinted before one was free, and of an attempt between two stages."""
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from orchestrator.clock import boot_seconds, utc_now
+from orchestrator.domain.jobspec import JobSpec, ModelSpec
+from orchestrator.storage import attempts
+from orchestrator.storage.attempts import Claim, WorkerIdentity
+from orchestrator.storage.engine import Database
+
+# How often a waiting thread asks the database without having been told of a free slot (another worker's).
+_ASK_SECONDS = 0.5
+
+
+class Claimed(NamedTuple):
+    """A claim, and the boot time before which it was asked for: its lease counts from there."""
+
+    claim: Claim
+    asked_at: float
+
+
+class SlotSignal:
+    """Tells the threads of one worker that one of them has given a slot back."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+
+    def freed(self) -> None:
+        """A slot was given back."""
+        with self._condition:
+            self._condition.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Until a slot was given back here, or the time is over."""
+        with self._condition:
+            self._condition.wait(seconds)
+
+
+def claim_when_free(
+    database: Database,
+    signal: SlotSignal,
+    job_id: int,
+    order_token: str,
+    worker: WorkerIdentity,
+    *,
+    patience_seconds: float,
+) -> Claimed | None:
+    """Claim the job as soon as its slots are free. None when stale, or ready again after the patience."""
+    began = boot_seconds()
+    while True:
+        asked_at = boot_seconds()
+        try:
+            claim = attempts.claim(database, job_id, order_token, worker, utc_now())
+        except attempts.NoFreeSlot:
+            if asked_at - began >= patience_seconds:
+                attempts.withdraw(database, job_id, order_token)
+                return None
+            signal.wait(_ASK_SECONDS)
+        else:
+            return Claimed(claim, asked_at) if claim else None
+
+
+class StageSlots:
+    """The slots that one attempt holds, stage by stage."""
+
+    def __init__(self, database: Database, signal: SlotSignal, claim: Claim, spec: JobSpec) -> None:
+        self._database, self._signal, self._attempt_id = database, signal, claim.attempt_id
+        self._held = set(claim.resources)
+        self._per_stage = {model.resource for model in spec.models.values() if model.lease == "stage"}
+        self.waited_seconds = 0.0
+
+    def hold(self, model: ModelSpec, heed: Callable[[], None]) -> None:
+        """Hold what this model needs and nothing that is held per stage beside it; wait where that is not free.
+
+        `heed` is called while waiting and may raise. Raises StaleAttempt, and Parked for a parked account.
+        """
+        for resource in self._held & self._per_stage - {model.resource}:
+            attempts.release(self._database, self._attempt_id, resource)
+            self._held.discard(resource)
+            self._signal.freed()
+        if model.resource in self._held:
+            return
+        began = boot_seconds()
+        while not attempts.take(self._database, self._attempt_id, model.resource, utc_now()):
+            heed()
+            self._signal.wait(_ASK_SECONDS)
+        self._held.add(model.resource)
+        self.waited_seconds += boot_seconds() - began
