@@ -27,12 +27,12 @@ from orchestrator.storage.tables import (
     cells,
     checks,
     experiments,
+    is_in,
+    is_live,
     jobs,
     leases,
     targets,
 )
-
-LIVE = attempts.c.state != AttemptState.ENDED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ def withdraw(database: Database, job_id: int, order_token: str) -> None:
     with database.write() as connection:
         connection.execute(
             jobs.update()
-            .where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED, jobs.c.order_token == order_token)
+            .where(jobs.c.id == job_id, is_in(jobs.c.state, JobState.QUEUED), jobs.c.order_token == order_token)
             .values(state=move(JOB_MOVES, JobState.QUEUED, "withdraw"), order_token=None)
         )
 
@@ -142,7 +142,7 @@ def _claim(
 ) -> Claim | None:
     change = (
         jobs.update()
-        .where(jobs.c.id == job_id, jobs.c.state == JobState.QUEUED, jobs.c.order_token == order_token)
+        .where(jobs.c.id == job_id, is_in(jobs.c.state, JobState.QUEUED), jobs.c.order_token == order_token)
         .values(
             state=move(JOB_MOVES, JobState.QUEUED, "claim"),
             order_token=None,
@@ -158,7 +158,9 @@ def _claim(
         return None
     resources = split_needs(row.needs)
     for resource in resources:
-        _take_slot(connection, resource, attempt_id, now)
+        # An attempt that is under way goes before one that has not begun.
+        waiting = sa.exists().where(attempts.c.waits_for == resource, is_live)
+        _take_slot(connection, resource, attempt_id, now, ~waiting)
     connection.execute(
         attempts.insert().values(
             id=attempt_id,
@@ -184,7 +186,13 @@ def _claim(
     )
 
 
-def _take_slot(connection: sa.Connection, resource: str, attempt_id: str, now: datetime) -> None:
+def _take_slot(
+    connection: sa.Connection,
+    resource: str,
+    attempt_id: str,
+    now: datetime,
+    condition: sa.ColumnElement[bool] | None = None,
+) -> None:
     free = (
         sa.select(leases.c.slot)
         .where(leases.c.resource == resource, leases.c.attempt_id.is_(None), leases.c.retired.is_(False))
@@ -197,7 +205,7 @@ def _take_slot(connection: sa.Connection, resource: str, attempt_id: str, now: d
         .where(leases.c.resource == resource, leases.c.slot == free.scalar_subquery(), leases.c.attempt_id.is_(None))
         .values(attempt_id=attempt_id, since=now)
     )
-    if connection.execute(take).rowcount != 1:
+    if connection.execute(take if condition is None else take.where(condition)).rowcount != 1:
         raise NoFreeSlot(f"no slot of {resource} is free")
 
 
@@ -219,7 +227,7 @@ def take(database: Database, attempt_id: str, resource: str, now: datetime) -> b
             waits_for = None
         except NoFreeSlot:
             waits_for = resource
-        mine = attempts.update().where(attempts.c.id == attempt_id, LIVE).values(waits_for=waits_for)
+        mine = attempts.update().where(attempts.c.id == attempt_id, is_live).values(waits_for=waits_for)
         if connection.execute(mine).rowcount != 1:
             raise StaleAttempt
         return waits_for is None
@@ -257,7 +265,7 @@ def renew(database: Database, attempt_ids: Sequence[str]) -> set[str]:
     """Raise the heartbeat of live attempts. Returns those that are still owned."""
     change = (
         attempts.update()
-        .where(attempts.c.id.in_(attempt_ids), LIVE)
+        .where(attempts.c.id.in_(attempt_ids), is_live)
         .values(heartbeat=attempts.c.heartbeat + 1)
         .returning(attempts.c.id)
     )
@@ -298,7 +306,7 @@ def _free_slots(connection: sa.Connection, attempt_id: str) -> None:
 def live_beats(database: Database) -> list[Beat]:
     """Every live attempt with its heartbeat number."""
     with database.read() as connection:
-        rows = connection.execute(sa.select(attempts.c.id, attempts.c.heartbeat).where(LIVE))
+        rows = connection.execute(sa.select(attempts.c.id, attempts.c.heartbeat).where(is_live))
         return [Beat(row.id, row.heartbeat) for row in rows]
 
 
@@ -315,7 +323,7 @@ def local_attempts(database: Database, machine: str, boot_id: str) -> list[Local
     """Live attempts that were claimed on this machine: since this boot, so their holders can be looked up."""
     query = sa.select(
         attempts.c.id, attempts.c.heartbeat, attempts.c.worker_pid, attempts.c.worker_start_ticks
-    ).where(LIVE, attempts.c.machine == machine, attempts.c.boot_id == boot_id)
+    ).where(is_live, attempts.c.machine == machine, attempts.c.boot_id == boot_id)
     with database.read() as connection:
         return [LocalAttempt(*row) for row in connection.execute(query)]
 
@@ -351,7 +359,7 @@ def _end(
         del values[name]
     ended = (
         attempts.update()
-        .where(attempts.c.id == attempt_id, LIVE, condition)
+        .where(attempts.c.id == attempt_id, is_live, condition)
         .values(state=AttemptState.ENDED, ended_at=now, waits_for=None, **values)
         .returning(attempts.c.job_id, attempts.c.fence)
     )
@@ -417,7 +425,7 @@ def claim_baseline(database: Database, target_id: int, attempt_id: str) -> bool:
     An attempt that ended without leaving the baseline loses the right to it.
     """
     kept = sa.exists().where(checks.c.target_id == target_id, checks.c.kind == "baseline")
-    holder_lives = sa.exists().where(attempts.c.id == targets.c.baseline_attempt_id, LIVE)
+    holder_lives = sa.exists().where(attempts.c.id == targets.c.baseline_attempt_id, is_live)
     change = (
         targets.update()
         .where(targets.c.id == target_id, ~kept, targets.c.baseline_attempt_id.is_(None) | ~holder_lives)

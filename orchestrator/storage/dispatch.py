@@ -7,9 +7,9 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from orchestrator.domain.order import Candidate
-from orchestrator.domain.states import JOB_MOVES, AttemptState, JobState, move, sources
+from orchestrator.domain.states import JOB_MOVES, JobState, move
 from orchestrator.storage.engine import Database
-from orchestrator.storage.tables import accounts, attempts, cells, experiments, jobs, leases
+from orchestrator.storage.tables import accounts, attempts, cells, experiments, is_in, is_live, jobs, leases
 
 
 class Hint(NamedTuple):
@@ -39,7 +39,7 @@ def split_needs(needs: str) -> tuple[str, ...]:
 
 def ready_classes(connection: sa.Connection) -> list[str]:
     """The distinct `needs` of ready jobs, by jumping through the index: costs by classes, not by jobs."""
-    ready = jobs.c.state == JobState.READY
+    ready = is_in(jobs.c.state, JobState.READY)
     walk = sa.select(sa.func.min(jobs.c.needs).label("needs")).where(ready).cte("walk", recursive=True)
     following = sa.select(sa.func.min(jobs.c.needs)).where(ready, jobs.c.needs > walk.c.needs).scalar_subquery()
     walk = walk.union_all(sa.select(following).where(walk.c.needs.is_not(None)))
@@ -53,7 +53,7 @@ def candidates(connection: sa.Connection, limit_of: Mapping[str, int]) -> list[C
     for needs, limit in limit_of.items():
         query = (
             sa.select(jobs.c.id, jobs.c.position, jobs.c.passed_over)
-            .where(jobs.c.state == JobState.READY, jobs.c.needs == needs)
+            .where(is_in(jobs.c.state, JobState.READY), jobs.c.needs == needs)
             .order_by(jobs.c.position)
             .limit(limit)
         )
@@ -88,13 +88,11 @@ def slots(connection: sa.Connection, now: datetime) -> dict[str, Slots]:
     for name in connection.execute(parked).scalars():
         counts[f"account:{name}"] = (0, counts.get(f"account:{name}", (0, 0))[1])
     hinted: dict[str, int] = {}
-    out = sa.select(jobs.c.needs, sa.func.count()).where(jobs.c.state == JobState.QUEUED).group_by(jobs.c.needs)
+    out = sa.select(jobs.c.needs, sa.func.count()).where(is_in(jobs.c.state, JobState.QUEUED)).group_by(jobs.c.needs)
     for needs, count in connection.execute(out):
         for resource in split_needs(needs):
             hinted[resource] = hinted.get(resource, 0) + count
-    waits = sa.select(attempts.c.waits_for, sa.func.count()).where(
-        attempts.c.state != AttemptState.ENDED, attempts.c.waits_for.is_not(None)
-    )
+    waits = sa.select(attempts.c.waits_for, sa.func.count()).where(is_live, attempts.c.waits_for.is_not(None))
     awaited = {row[0]: int(row[1]) for row in connection.execute(waits.group_by(attempts.c.waits_for))}
     return {
         name: Slots(total, busy, hinted.get(name, 0), awaited.get(name, 0)) for name, (total, busy) in counts.items()
@@ -106,13 +104,13 @@ def queue_jobs(
 ) -> list[Hint]:
     """Set ready jobs queued under a fresh token, in the order given. The hints are sent after the commit."""
     if passed_over:
-        skipped = jobs.update().where(jobs.c.id.in_(passed_over), jobs.c.state == JobState.READY)
+        skipped = jobs.update().where(jobs.c.id.in_(passed_over), is_in(jobs.c.state, JobState.READY))
         connection.execute(skipped.values(passed_over=jobs.c.passed_over + 1))
     if not chosen:
         return []
     change = (
         jobs.update()
-        .where(jobs.c.id.in_(chosen), jobs.c.state == JobState.READY)
+        .where(jobs.c.id.in_(chosen), is_in(jobs.c.state, JobState.READY))
         .values(state=move(JOB_MOVES, JobState.READY, "queue"), order_token=order_token, passed_over=0)
         .returning(jobs.c.id, jobs.c.queue)
     )
@@ -124,7 +122,7 @@ def open_hints(connection: sa.Connection) -> list[Hint]:
     """Every queued job, in order: what is owed to the broker when it has lost everything."""
     query = (
         sa.select(jobs.c.id, jobs.c.order_token, jobs.c.queue)
-        .where(jobs.c.state == JobState.QUEUED)
+        .where(is_in(jobs.c.state, JobState.QUEUED))
         .order_by(jobs.c.position)
     )
     return [Hint(row.id, row.order_token, row.queue) for row in connection.execute(query)]
@@ -145,8 +143,8 @@ def wake_parked(connection: sa.Connection, now: datetime) -> int:
     """Parked jobs whose reset has come become ready again. Returns how many."""
     change = (
         jobs.update()
-        .where(jobs.c.state.in_(sources(JOB_MOVES, "wake")), jobs.c.wake_at <= now)
-        .values(state=JobState.READY, wake_at=None, waiting_reason=None)
+        .where(is_in(jobs.c.state, JobState.PARKED), jobs.c.wake_at <= now)
+        .values(state=move(JOB_MOVES, JobState.PARKED, "wake"), wake_at=None, waiting_reason=None)
     )
     return connection.execute(change).rowcount
 

@@ -1,6 +1,8 @@
 """The tables: every rule that the database itself can hold is a constraint here."""
 
+import re
 from datetime import UTC, datetime
+from enum import StrEnum
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
@@ -35,6 +37,19 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class PlainText(sa.types.TypeDecorator[str]):
+    """Text that every backend can store: NUL and lone surrogates, which agents do write, become U+FFFD."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        return _UNSTORABLE.sub("\ufffd", value)
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 Json = sa.JSON(none_as_null=True)
 # SQLite counts rowids only for INTEGER keys; PostgreSQL gets the wide type.
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -50,9 +65,9 @@ experiments = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("name", sa.String(64), nullable=False, unique=True),
-    sa.Column("file_text", sa.Text, nullable=False),
+    sa.Column("file_text", PlainText, nullable=False),
     sa.Column("spec", Json, nullable=False),
-    sa.Column("seed", sa.Integer, nullable=False),
+    sa.Column("seed", Big, nullable=False),
     _now_column("created_at"),
     _now_column("submitted_at"),
 )
@@ -78,7 +93,7 @@ cells = sa.Table(
     sa.Column("experiment_id", sa.ForeignKey("experiments.id"), nullable=False),
     sa.Column("target_id", sa.ForeignKey("targets.id"), nullable=False),
     sa.Column("profile", sa.String(64), nullable=False),
-    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("key", PlainText, nullable=False),
     sa.Column("cell_hash", sa.String(64), nullable=False),
     sa.Column("profile_hash", sa.String(64), nullable=False),
     sa.Column("params", Json, nullable=False),
@@ -96,7 +111,7 @@ jobs = sa.Table(
     sa.Column("state", sa.String(12), nullable=False),
     sa.Column("position", sa.Integer, nullable=False),
     # Sorted resources joined by ',': the class of jobs that compete for the same slots.
-    sa.Column("needs", sa.Text, nullable=False),
+    sa.Column("needs", PlainText, nullable=False),
     sa.Column("queue", sa.String(80), nullable=False),
     sa.Column("order_token", sa.String(32)),
     sa.Column("passed_over", sa.Integer, nullable=False, server_default="0"),
@@ -105,10 +120,10 @@ jobs = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("infra_attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("cancel_requested", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Column("waiting_reason", sa.Text),
+    sa.Column("waiting_reason", PlainText),
     sa.Column("wake_at", UtcDateTime()),
     sa.Column("outcome", sa.String(24)),
-    sa.Column("detail", sa.Text),
+    sa.Column("detail", PlainText),
     _now_column("created_at"),
     sa.Column("finished_at", UtcDateTime()),
     sa.UniqueConstraint("cell_id", "repeat"),
@@ -155,7 +170,7 @@ attempts = sa.Table(
     _now_column("started_at"),
     sa.Column("ended_at", UtcDateTime()),
     sa.Column("outcome", sa.String(24)),
-    sa.Column("detail", sa.Text),
+    sa.Column("detail", PlainText),
     sa.Column("wall_seconds", sa.Float),
     sa.Column("lease_wait_seconds", sa.Float),
     sa.Column("working_seconds", sa.Float),
@@ -163,13 +178,13 @@ attempts = sa.Table(
     sa.Column("base_sha", sa.String(64)),
     sa.Column("baseline_sha", sa.String(64)),
     sa.Column("final_sha", sa.String(64)),
-    sa.Column("branch", sa.Text),
+    sa.Column("branch", PlainText),
     sa.Column("files_changed", sa.Integer),
     sa.Column("lines_added", sa.Integer),
     sa.Column("lines_removed", sa.Integer),
     sa.Column("commits", sa.Integer),
-    sa.Column("final_text", sa.Text),
-    sa.Column("run_dir", sa.Text),
+    sa.Column("final_text", PlainText),
+    sa.Column("run_dir", PlainText),
     sa.UniqueConstraint("job_id", "number"),
     # The database itself refuses a second live attempt of a job.
     sa.Index(
@@ -178,6 +193,12 @@ attempts = sa.Table(
         unique=True,
         sqlite_where=sa.text(LIVE),
         postgresql_where=sa.text(LIVE),
+    ),
+    sa.Index(
+        "ix_attempts_waits_for",
+        "waits_for",
+        sqlite_where=sa.text("waits_for IS NOT NULL"),
+        postgresql_where=sa.text("waits_for IS NOT NULL"),
     ),
 )
 
@@ -200,11 +221,11 @@ stages = sa.Table(
     sa.Column("ordinal", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("stage", sa.String(32), nullable=False),
     sa.Column("role", sa.String(32), nullable=False),
-    sa.Column("task", sa.Text),
+    sa.Column("task", PlainText),
     sa.Column("agent", sa.String(64), nullable=False),
-    sa.Column("session_id", sa.Text),
-    sa.Column("model_asked", sa.Text, nullable=False),
-    sa.Column("model_served", sa.Text),
+    sa.Column("session_id", PlainText),
+    sa.Column("model_asked", PlainText, nullable=False),
+    sa.Column("model_served", PlainText),
     sa.Column("resource", sa.String(80), nullable=False),
     _now_column("started_at"),
     sa.Column("ended_at", UtcDateTime()),
@@ -229,11 +250,11 @@ stages = sa.Table(
     sa.Column("prompt_bytes", Big, nullable=False),
     sa.Column("prompt_sha256", sa.String(64)),
     sa.Column("exit_code", sa.Integer),
-    sa.Column("kill_reason", sa.Text),
+    sa.Column("kill_reason", PlainText),
     sa.Column("outcome", sa.String(24)),
-    sa.Column("detail", sa.Text),
+    sa.Column("detail", PlainText),
     sa.Column("error_kind", sa.String(24)),
-    sa.Column("error_text", sa.Text),
+    sa.Column("error_text", PlainText),
     sa.Column("commit_sha", sa.String(64)),
     sa.Column("output_bytes", Big),
     sa.Column("unparsed", sa.Integer),
@@ -254,18 +275,18 @@ accounts = sa.Table(
     "accounts",
     metadata,
     sa.Column("name", sa.String(64), primary_key=True),
-    sa.Column("base_url", sa.Text, nullable=False),
+    sa.Column("base_url", PlainText, nullable=False),
     sa.Column("protocol", sa.String(16), nullable=False),
     sa.Column("concurrency", sa.Integer, nullable=False),
     sa.Column("parked_until", UtcDateTime()),
-    sa.Column("parked_reason", sa.Text),
+    sa.Column("parked_reason", PlainText),
 )
 
 pools = sa.Table(
     "pools",
     metadata,
     sa.Column("name", sa.String(64), primary_key=True),
-    sa.Column("base_url", sa.Text, nullable=False),
+    sa.Column("base_url", PlainText, nullable=False),
     sa.Column("protocol", sa.String(16), nullable=False),
     sa.Column("slots", sa.Integer, nullable=False),
 )
@@ -289,7 +310,7 @@ breakers = sa.Table(
     sa.Column("scope", sa.String(80), primary_key=True),
     sa.Column("state", sa.String(12), nullable=False),
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("cause", sa.Text),
+    sa.Column("cause", PlainText),
     sa.Column("opened_at", UtcDateTime()),
     sa.Column("until", UtcDateTime()),
 )
@@ -304,7 +325,7 @@ checks = sa.Table(
     sa.Column("status", sa.String(12), nullable=False),
     sa.Column("exit_code", sa.Integer),
     sa.Column("seconds", sa.Float),
-    sa.Column("reason", sa.Text),
+    sa.Column("reason", PlainText),
     sa.Column("log_sha256", sa.String(64)),
     sa.Index("ix_checks_target_id_kind", "target_id", "kind"),
 )
@@ -318,3 +339,12 @@ artifacts = sa.Table(
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("size_bytes", Big, nullable=False),
 )
+
+
+def is_in(column: sa.Column[str], state: StrEnum) -> sa.ColumnElement[bool]:
+    """`column = 'state'` with the state spelled out: only a literal lets both databases use a partial index."""
+    return column == sa.literal_column(f"'{state.value}'")
+
+
+# Attempts that have not ended: the condition of the partial indexes above.
+is_live = attempts.c.state != sa.literal_column("'ended'")
