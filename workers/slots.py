@@ -58,6 +58,9 @@ def claim_when_free(
                 attempts.withdraw(database, job_id, order_token)
                 return None
             signal.wait(_ASK_SECONDS)
+        except attempts.Parked:
+            attempts.withdraw(database, job_id, order_token)
+            return None
         else:
             return Claimed(claim, asked_at) if claim else None
 

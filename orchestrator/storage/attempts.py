@@ -8,7 +8,7 @@ longer live the write changes nothing and raises StaleAttempt.
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -33,6 +33,9 @@ from orchestrator.storage.tables import (
     leases,
     targets,
 )
+
+# A limit whose reset nobody named is tried again after this.
+_UNKNOWN_RESET = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +124,8 @@ class Parked(Conflict):
 def claim(database: Database, job_id: int, order_token: str, worker: WorkerIdentity, now: datetime) -> Claim | None:
     """Own the job; None when the message is stale.
 
-    Raises NoFreeSlot, and changes nothing, when a slot is missing: the claim may be tried again under its token.
+    Raises NoFreeSlot or Parked, and changes nothing, when a slot is missing or an account waits for its reset: the
+    claim may be tried again under its token.
     """
     with database.write() as connection:
         return _claim(connection, job_id, order_token, secrets.token_hex(16), worker, now)
@@ -158,6 +162,7 @@ def _claim(
         return None
     resources = split_needs(row.needs)
     for resource in resources:
+        _refuse_parked(connection, resource, now)
         # An attempt that is under way goes before one that has not begun.
         waiting = sa.exists().where(attempts.c.waits_for == resource, is_live)
         _take_slot(connection, resource, attempt_id, now, ~waiting)
@@ -209,6 +214,16 @@ def _take_slot(
         raise NoFreeSlot(f"no slot of {resource} is free")
 
 
+def _refuse_parked(connection: sa.Connection, resource: str, now: datetime) -> None:
+    kind, _, name = resource.partition(":")
+    if kind != "account":
+        return
+    query = sa.select(accounts.c.parked_until).where(accounts.c.name == name, accounts.c.parked_until > now)
+    until = connection.execute(query).scalar()
+    if until is not None:
+        raise Parked(resource, until)
+
+
 def take(database: Database, attempt_id: str, resource: str, now: datetime) -> bool:
     """Take a slot for the next stage of a live attempt; False when none is free, which leaves the attempt waiting.
 
@@ -216,12 +231,7 @@ def take(database: Database, attempt_id: str, resource: str, now: datetime) -> b
     when the resource is an account that waits for its reset.
     """
     with database.write() as connection:
-        kind, _, name = resource.partition(":")
-        if kind == "account":
-            query = sa.select(accounts.c.parked_until).where(accounts.c.name == name, accounts.c.parked_until > now)
-            until = connection.execute(query).scalar()
-            if until is not None:
-                raise Parked(resource, until)
+        _refuse_parked(connection, resource, now)
         try:
             _take_slot(connection, resource, attempt_id, now)
             waits_for = None
@@ -236,8 +246,7 @@ def take(database: Database, attempt_id: str, resource: str, now: datetime) -> b
 def release(database: Database, attempt_id: str, resource: str) -> None:
     """Give one slot back before the attempt has ended."""
     with database.write() as connection:
-        mine = sa.and_(leases.c.attempt_id == attempt_id, leases.c.resource == resource)
-        connection.execute(leases.update().where(mine).values(attempt_id=None, since=None))
+        _free_slots(connection, leases.c.attempt_id == attempt_id, leases.c.resource == resource)
 
 
 class CellInfo(NamedTuple):
@@ -275,7 +284,12 @@ def renew(database: Database, attempt_ids: Sequence[str]) -> set[str]:
 
 def cancelled_among(database: Database, attempt_ids: Sequence[str]) -> set[str]:
     """Those whose job shall be cancelled, and those that no longer own their job."""
-    query = sa.select(jobs.c.attempt_id).where(jobs.c.attempt_id.in_(attempt_ids), jobs.c.cancel_requested.is_(False))
+    # By way of the attempts: there is no index of jobs by attempt, and workers ask every second.
+    query = (
+        sa.select(attempts.c.id)
+        .join(jobs, sa.and_(jobs.c.id == attempts.c.job_id, jobs.c.attempt_id == attempts.c.id))
+        .where(attempts.c.id.in_(attempt_ids), jobs.c.cancel_requested.is_(False))
+    )
     with database.read() as connection:
         return set(attempt_ids).difference(connection.execute(query).scalars())
 
@@ -296,11 +310,31 @@ def advance(database: Database, attempt_id: str, event: str, **values: str | Non
         if connection.execute(change).rowcount != 1:
             raise StaleAttempt
         if target is AttemptState.CHECKING:
-            _free_slots(connection, attempt_id)
+            _free_slots(connection, leases.c.attempt_id == attempt_id)
 
 
-def _free_slots(connection: sa.Connection, attempt_id: str) -> None:
-    connection.execute(leases.update().where(leases.c.attempt_id == attempt_id).values(attempt_id=None, since=None))
+def _free_slots(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> None:
+    change = leases.update().where(*which).values(attempt_id=None, since=None)
+    freed = connection.execute(change.returning(leases.c.resource, leases.c.slot, leases.c.retired)).all()
+    for row in freed:
+        if not row.retired:
+            _retire_instead(connection, row.resource, row.slot)
+
+
+def _retire_instead(connection: sa.Connection, resource: str, slot: int) -> None:
+    """When the resource has shrunk and a retired slot is still in use, this free one goes in its place."""
+    query = (
+        sa.select(leases.c.slot)
+        .where(leases.c.resource == resource, leases.c.retired, leases.c.attempt_id.is_not(None))
+        .order_by(leases.c.slot)
+        .limit(1)
+        # One that is locked is being freed, or another end has just settled it.
+        .with_for_update(skip_locked=True)
+    )
+    in_use = connection.execute(query).scalar()
+    if in_use is not None:
+        both = leases.update().where(leases.c.resource == resource, leases.c.slot.in_((slot, in_use)))
+        connection.execute(both.values(retired=leases.c.slot == slot))
 
 
 def live_beats(database: Database) -> list[Beat]:
@@ -366,15 +400,25 @@ def _end(
     row = connection.execute(ended).first()
     if row is None:
         return None
-    _free_slots(connection, attempt_id)
+    _free_slots(connection, leases.c.attempt_id == attempt_id)
     if result.checks:
         _insert_checks(connection, attempt_id, row.job_id, result.checks)
     if result.artifacts:
         connection.execute(artifacts.insert(), [{"attempt_id": attempt_id, **asdict(a)} for a in result.artifacts])
     if result.parked_account is not None:
-        park = accounts.update().where(accounts.c.name == result.parked_account)
-        connection.execute(park.values(parked_until=result.wake_at, parked_reason=result.detail))
+        _park_account(connection, result.parked_account, _wake_at(result, now), result.detail)
     return _move_job(connection, row.job_id, row.fence, attempt_id, result, now)
+
+
+def _wake_at(result: AttemptResult, now: datetime) -> datetime:
+    return result.wake_at or now + _UNKNOWN_RESET
+
+
+def _park_account(connection: sa.Connection, name: str, until: datetime, reason: str) -> None:
+    """Two sessions of an account may meet two limits: it is parked until the later reset."""
+    earlier = sa.or_(accounts.c.parked_until.is_(None), accounts.c.parked_until < until)
+    park = accounts.update().where(accounts.c.name == name, earlier)
+    connection.execute(park.values(parked_until=until, parked_reason=reason))
 
 
 def _insert_checks(connection: sa.Connection, attempt_id: str, job_id: int, records: Iterable[CheckRecord]) -> None:
@@ -398,7 +442,7 @@ def _move_job(
     ).one()
     infra_attempts = row.infra_attempts + (1 if infra else 0)
     event = job_event(result.outcome, infra_attempts=infra_attempts, max_infra_attempts=row[2] or 1)
-    if row.cancel_requested and event in ("requeue", "park"):
+    if row.cancel_requested and event in ("requeue", "park", "pause"):
         event = "cancel"
     state = move(JOB_MOVES, JobState.RUNNING, event)
     final = state not in (JobState.READY, JobState.PARKED, JobState.PAUSED)
@@ -412,7 +456,7 @@ def _move_job(
             outcome=result.outcome if final else None,
             detail=result.detail if final else None,
             waiting_reason=None if final else f"{result.outcome}: {result.detail}",
-            wake_at=result.wake_at if state is JobState.PARKED else None,
+            wake_at=_wake_at(result, now) if state is JobState.PARKED else None,
             finished_at=now if final else None,
         )
     )

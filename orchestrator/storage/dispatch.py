@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from orchestrator.domain.order import Candidate
 from orchestrator.domain.states import JOB_MOVES, JobState, move
-from orchestrator.storage.engine import Database
+from orchestrator.storage.engine import Database, one_at_a_time
 from orchestrator.storage.tables import accounts, attempts, cells, experiments, is_in, is_live, jobs, leases
 
 
@@ -151,14 +151,28 @@ def wake_parked(connection: sa.Connection, now: datetime) -> int:
 
 def ensure_slots(database: Database, capacities: Mapping[str, int]) -> None:
     """Make each resource have its number of slots. A slot in use is retired, and goes when it is free."""
-    with database.write() as connection:
-        for resource, capacity in sorted(capacities.items()):
-            here = set(connection.execute(sa.select(leases.c.slot).where(leases.c.resource == resource)).scalars())
-            missing = [{"resource": resource, "slot": slot} for slot in range(capacity) if slot not in here]
-            if missing:
-                connection.execute(leases.insert(), missing)
-            same = leases.c.resource == resource
-            connection.execute(leases.update().where(same).values(retired=leases.c.slot >= capacity))
+    for resource, capacity in sorted(capacities.items()):
+        # A transaction each: one that held the rows of two resources could block ends that free both.
+        with database.write() as connection:
+            one_at_a_time(connection, f"slots {resource}")
+            _ensure_slots(connection, resource, capacity)
+
+
+def _ensure_slots(connection: sa.Connection, resource: str, capacity: int) -> None:
+    same = leases.c.resource == resource
+    here = connection.execute(sa.select(leases).where(same).order_by(leases.c.slot).with_for_update()).all()
+    known = {row.slot for row in here}
+    missing = [{"resource": resource, "slot": slot} for slot in range(capacity) if slot not in known]
+    if missing:
+        connection.execute(leases.insert(), missing)
+    # What is in use stays before what is free, so that a shrunk resource counts every live session.
+    ranked = sorted((row.attempt_id is None, row.slot) for row in here)
+    ranked += [(True, row["slot"]) for row in missing]
+    keep = {slot for _, slot in ranked[:capacity]}
+    for retired in (True, False):
+        changed = [row.slot for row in here if row.retired is not retired and (row.slot not in keep) is retired]
+        if changed:
+            connection.execute(leases.update().where(same, leases.c.slot.in_(changed)).values(retired=retired))
 
 
 def open_jobs(connection: sa.Connection, experiment: str | None = None) -> int:

@@ -132,6 +132,12 @@ def _postgres_engine(url: sa.URL, timeout_seconds: float) -> sa.Engine:
     )
 
 
+def one_at_a_time(connection: sa.Connection, what: str) -> None:
+    """Wait until no other transaction is in here for the same `what`. SQLite has one writer at a time anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(what))))
+
+
 def table_names() -> tuple[str, ...]:
     """The names of every table, in creation order."""
     return tuple(table.name for table in metadata.sorted_tables)

@@ -1,0 +1,50 @@
+"""Fixtures that many tests share: results databases, each test on SQLite and on a real PostgreSQL."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from orchestrator.storage.engine import Database
+from tests.support.databases import Databases, PostgresDatabases, SqliteDatabases
+from tests.support.postgres import MissingWheel, PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server per test process. Without the wheel the test is skipped, but fails in CI."""
+    try:
+        server = PostgresServer()
+    except MissingWheel as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def sqlite_databases(tmp_path_factory: pytest.TempPathFactory) -> SqliteDatabases:
+    """Files in one folder of the session."""
+    return SqliteDatabases(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgres_databases(postgres: PostgresServer) -> PostgresDatabases:
+    """Databases of the session's server."""
+    return PostgresDatabases(postgres)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """The same test on both kinds."""
+    made = request.getfixturevalue(f"{request.param}_databases")
+    assert isinstance(made, SqliteDatabases | PostgresDatabases)
+    return made
+
+
+@pytest.fixture
+def database(databases: Databases) -> Iterator[Database]:
+    """A migrated, empty results database."""
+    with databases.fresh() as fresh:
+        yield fresh
