@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
+    # Celery sets the root logger to its own level, under which our account of every attempt would be lost.
+    logging.getLogger("bakeoff").setLevel(logging.INFO)
     settings = load_settings()
     try:
         return serve(options, settings)

@@ -1,0 +1,62 @@
+"""The scripted model server as a process, with one model for each way in which a model can fail."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.waiting import until
+
+_ROOT = Path(__file__).parents[2]
+_WORK = "echo hello, world > hello.txt; echo made > new.txt"
+_STEP = {"bash": "echo {{turn}} >> steps.txt"}
+
+
+def _does(**first: object) -> list[object]:
+    """A conversation that works once, with faults put into that turn, and then ends well."""
+    usage = {"prompt_tokens": 1000, "cached_tokens": 0, "completion_tokens": 50, "reasoning_tokens": 12}
+    after = {"prompt_tokens": 1100, "cached_tokens": 800, "completion_tokens": 10, "reasoning_tokens": 0}
+    last = {"say": "Done.", "usage": after}
+    return [{"turns": [{"bash": _WORK, "usage": usage, **first}, last]}]
+
+
+def _for_ever(**turn: object) -> list[object]:
+    return [{"turns": [{**_STEP, "repeat": "forever", **turn}]}]
+
+
+_MODELS: dict[str, list[object]] = {
+    "silent": [{"turns": [{"silence": "start"}]}],
+    "slow": _for_ever(delay="1s"),
+    "patient": _for_ever(error={"kind": "rate_limit", "retry_after": "2s"}),
+    "full": _does(usage={"prompt_tokens": 9800, "completion_tokens": 10}),
+    "chatty": _for_ever(),
+    "hungry": _for_ever(usage={"prompt_tokens": 600_000, "completion_tokens": 10}),
+    "dear": _for_ever(usage={"prompt_tokens": 20_000, "completion_tokens": 10}),
+    "circles": [{"turns": [{"bash": "ls", "repeat": "forever"}]}],
+    "clumsy": [{"turns": [{"error": {"kind": "context_overflow"}}]}],
+    "lazy": [{"turns": [{"say": "Nothing to do."}]}],
+    "imposter": _does(served_as="somebody-else"),
+    "limited": _does(error={"kind": "rate_limit", "retry_after": "1s", "times": 1}),
+    "used-up": _does(error={"kind": "usage_limit", "retry_after": "4s", "times": 1}),
+    "locked": [{"turns": [{"error": {"kind": "auth"}}]}],
+    "*": _does(),
+}
+
+
+@contextmanager
+def scripted_models(folder: Path) -> Iterator[str]:
+    """Run the server for as long as the block lasts; yields its base URL. It dies with this process too."""
+    script, port_file, log = folder / "models.yaml", folder / "port", folder / "models.log"
+    script.write_text(json.dumps({"models": _MODELS}))
+    argv = [sys.executable, "-m", "workers.gateway.scripted", "--script", str(script), "--port-file", str(port_file)]
+    argv += ["--parent-pid", str(os.getpid())]
+    with log.open("wb") as sink, subprocess.Popen(argv, cwd=_ROOT, stdout=sink, stderr=sink) as server:
+        try:
+            until(lambda: port_file.exists() or server.poll() is not None, "the scripted models")
+            assert server.poll() is None, log.read_text()
+            yield f"http://127.0.0.1:{port_file.read_text().strip()}"
+        finally:
+            server.terminate()
