@@ -96,6 +96,8 @@ class EmbeddedBroker:
         # Its own short directory: a socket's path may have 107 bytes.
         self._dir = Path(tempfile.mkdtemp(prefix="bakeoff-"))
         self._socket = self._dir / "broker.sock"
+        # One password for its life: everybody who has the URL comes back by it after a restart.
+        self._password = secrets.token_urlsafe(24)
         self._child = self._start(log)
         try:
             self._await_ready()
@@ -105,7 +107,6 @@ class EmbeddedBroker:
 
     def _start(self, log: Path) -> Child:
         conf = self._dir / "broker.conf"
-        self._password = secrets.token_urlsafe(24)
         conf.touch(mode=0o600)
         conf.write_text(
             f"port 0\nunixsocket {self._socket}\nunixsocketperm 700\ndir {self._dir}\nsave ''\nappendonly no\n"

@@ -8,7 +8,15 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.clock import boot_seconds, utc_now
-from orchestrator.domain.events import Event, MessageSaid, OutputSeen, RequestStarted, SessionStarted
+from orchestrator.domain.events import (
+    Event,
+    MessageSaid,
+    OutputSeen,
+    RequestEnded,
+    RequestStarted,
+    SessionStarted,
+    TurnEnded,
+)
 from orchestrator.domain.jobspec import JobSpec, ModelSpec
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.watch import StageFrame, Watch
@@ -25,11 +33,13 @@ from workers.supervision.lease import LeaseView
 from workers.supervision.supervisor import StageEnd, run_stage
 from workers.worktrees.worktree import JobPaths
 
-# Live figures go to the database at most this often per stage.
+# Otherwise live figures go to the database at most this often per stage.
 _PROGRESS_SECONDS = 1.0
 _TEXT_LIMIT = 4000
 # What is too frequent, or already in the transcript, is not an event in the database.
 _UNRECORDED = (OutputSeen, RequestStarted)
+# Never held back: behind the last of them a tool may run for minutes without any event.
+_FIGURES_CHANGE = (RequestEnded, TurnEnded)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +168,7 @@ class _StageLog:
         self._frame.progress(f"{self._order.stage} with {self._model.alias}")
 
     def saw(self, event: Event, watch: Watch) -> None:
-        """Keep the event, and the live figures at most once a second."""
+        """Keep the event, and the live figures: after each answer of a model, else at most once a second."""
         if isinstance(event, SessionStarted):
             self._session_id = event.session_id
         if isinstance(event, MessageSaid):
@@ -166,13 +176,14 @@ class _StageLog:
         if not isinstance(event, _UNRECORDED):
             self._frame.recorder.event(type(event).__name__, _bounded(asdict(event)), self._ordinal)
         now = boot_seconds()
-        if now >= self._next_progress:
+        if now >= self._next_progress or isinstance(event, _FIGURES_CHANGE):
             self._next_progress = now + _PROGRESS_SECONDS
             self._frame.recorder.stage(self._ordinal, _figures(watch, self._session_id))
             self._frame.progress(_progress_text(self._order.stage, self._model.alias, watch))
 
     def finish(self, end: StageEnd, watch: Watch, unparsed: int) -> StageRun:
         """The stage has ended: judge it and write its row."""
+        self._frame.progress(_progress_text(self._order.stage, self._model.alias, watch))
         if end.outcome is not None:
             outcome: Outcome | None = end.outcome
             detail = end.detail
@@ -238,8 +249,14 @@ def _figures(watch: Watch, session_id: str | None) -> dict[str, Any]:
 
 def _progress_text(stage: str, model: str, watch: Watch) -> str:
     fill = "context unknown" if watch.context_fill is None else f"context {100 * watch.context_fill:.0f} %"
-    tokens = watch.usage.total
-    return f"{stage} with {model}: {watch.requests} requests, {tokens or 'unknown'} tokens, {fill}"
+    requests = f"{watch.requests} request{'' if watch.requests == 1 else 's'}"
+    return f"{stage} with {model}: {requests}, {_thousands(watch.usage.total)} tokens, {fill}"
+
+
+def _thousands(count: int | None) -> str:
+    if count is None:
+        return "unknown"
+    return str(count) if count < 1000 else f"{count / 1000:.0f}k"
 
 
 def _bounded(data: Mapping[str, Any]) -> dict[str, Any]:

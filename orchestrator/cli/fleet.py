@@ -66,30 +66,42 @@ def scheduler_command() -> int:
 @click.option("--address", default="127.0.0.1", show_default=True)
 @click.option("--user", default="bakeoff", show_default=True)
 def flower_command(port: int, address: str, user: str) -> None:
-    """Start Flower on the fleet's broker. Everybody has to log in; nothing can be changed from there.
+    """Start Flower on the fleet's broker, or beside a `bakeoff run` in the same BAKEOFF_HOME.
 
-    The password is BAKEOFF_FLOWER_PASSWORD; without it one is made and printed.
+    Everybody has to log in; nothing can be changed from there. The password is BAKEOFF_FLOWER_PASSWORD; without it
+    one is made and kept in BAKEOFF_HOME/flower.password, which only you can read.
     """
-    settings = load_settings()
-    url = settings.broker_url or _embedded_url(settings.home)
-    password = settings.flower_password or secrets.token_urlsafe(12)
-    click.echo(f"Flower: http://{address}:{port}  user {user}", err=True)
-    if settings.flower_password is None:
-        click.echo(f"password (for this start only): {password}", err=True)
-    _exec(
-        "-m",
-        "orchestrator.flower",
-        str(port),
-        address,
-        BAKEOFF_BROKER_URL=url,
-        BAKEOFF_FLOWER_LOGIN=f"{user}:{password}",
-    )
-
-
-def _embedded_url(home: Path) -> str:
     from orchestrator.embedded import running_broker_url
 
-    url = running_broker_url(home)
-    if url is None:
-        raise Unavailable("no broker: set BAKEOFF_BROKER_URL, or start `bakeoff run` first and Flower beside it")
-    return url
+    settings = load_settings()
+    if settings.broker_url is None and running_broker_url(settings.home) is None:
+        raise Unavailable(
+            f"no broker: set BAKEOFF_BROKER_URL, or start `bakeoff run` first; none runs in {settings.home}"
+        )
+    login = f"{user}:{settings.flower_password or _kept_password(settings.home)}"
+    if ":" in user or not login.isascii():
+        raise click.UsageError("Flower's user has no colon, and user and password are ASCII")
+    click.echo(f"Flower: http://{address}:{port}  user {user}", err=True)
+    if settings.flower_password is None:
+        click.echo(f"password: cat {settings.home / _PASSWORD_FILE}", err=True)
+    if address not in ("127.0.0.1", "::1", "localhost"):
+        click.echo(f"not encrypted: let {address} be reached only through a proxy with TLS", err=True)
+    _exec("-m", "orchestrator.flower", str(port), address, BAKEOFF_FLOWER_LOGIN=login)
+
+
+_PASSWORD_FILE = "flower.password"  # noqa: S105 - a file's name
+
+
+def _kept_password(home: Path) -> str:
+    """The password of earlier starts, or a new one: in a file, since what is printed may end in a log."""
+    path = home / _PASSWORD_FILE
+    try:
+        kept = path.read_text().strip()
+    except FileNotFoundError:
+        kept = ""
+    if not kept:
+        kept = secrets.token_urlsafe(12)
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        path.write_text(kept + "\n")
+    return kept
