@@ -3,21 +3,15 @@
 The commits are the same on every machine and every day, so that a second run finds the results of the first.
 """
 
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import git
+
 _SOURCES = Path(__file__).resolve().parent / "targets"
 _DATE = "2026-01-05T09:00:00+00:00"
-_IDENTITY = {
-    f"GIT_{role}_{field}": value
-    for role in ("AUTHOR", "COMMITTER")
-    for field, value in (("NAME", "Demo"), ("EMAIL", "demo@example.invalid"), ("DATE", _DATE))
-}
-# The user's own git configuration (signing, templates, hooks, line ends) must not change the commit.
-_GIT_ENV = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C", **_IDENTITY}
+_AUTHOR = git.Actor("Demo", "demo@example.invalid")
 
 
 def target_names() -> tuple[str, ...]:
@@ -34,15 +28,23 @@ def make_target(name: str, parent: Path) -> Path:
     shutil.copytree(_SOURCES / name, repo, ignore=ignore)
     for path in repo.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    _git(repo, "init", "--quiet", "--template=", "--initial-branch=main")
-    _git(repo, "add", "--all")
-    _git(repo, "commit", "--quiet", "--no-verify", "--message", f"{name} as it stands before the task")
+    made = git.Repo.init(repo, initial_branch="main", template="")
+    # The index is written here and not by `git add`: no configuration, filter or hook of the user's can change it.
+    made.index.add(sorted(str(path.relative_to(repo)) for path in repo.rglob("*") if _is_source(path, repo)))
+    made.index.commit(
+        f"{name} as it stands before the task",
+        author=_AUTHOR,
+        committer=_AUTHOR,
+        author_date=_DATE,
+        commit_date=_DATE,
+        skip_hooks=True,
+    )
+    made.close()
     return repo
 
 
-def _git(repo: Path, *args: str) -> None:
-    path = {"PATH": os.environ.get("PATH", os.defpath)}
-    subprocess.run(["git", *args], cwd=repo, env=path | _GIT_ENV, check=True)
+def _is_source(path: Path, repo: Path) -> bool:
+    return path.is_file() and ".git" not in path.relative_to(repo).parts
 
 
 def main() -> None:

@@ -249,6 +249,19 @@ def loop_parameter_names() -> tuple[str, ...]:
     return tuple(name for name in Loop.model_fields if name != "kind")
 
 
+# Parameters that files may name already, because planned loops have them, and that no loop reads yet.
+UNREAD_PARAMETERS = frozenset({"max_decompose_depth", "investigate_batch_size", "verify_batch_size"})
+
+
+def unread_parameters(experiment: Experiment) -> tuple[str, ...]:
+    """Fields of the file that set what no loop of this version reads, such as `limits.verify_batch_size`.
+
+    Cells that differ in nothing else would compare nothing, so they can be planned but not submitted.
+    """
+    in_loop = [f"loop.{name}" for name in sorted(experiment.loop.model_fields_set & UNREAD_PARAMETERS)]
+    return (*in_loop, *(f"limits.{name}" for name in sorted(experiment.limits.keys() & UNREAD_PARAMETERS)))
+
+
 def limit_names() -> tuple[str, ...]:
     """The names that `limits` accepts, loop parameters included."""
     return (*Limits.model_fields, *loop_parameter_names())

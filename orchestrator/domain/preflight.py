@@ -31,8 +31,9 @@ class TargetAnswer(Model):
 
 
 class AgentAnswer(Model):
-    """An agent's version, None when it is not installed here, and how to install it."""
+    """Whether an agent is installed here, its version (None = unknown), and how to install it."""
 
+    installed: bool
     version: str | None
     hint: str
 

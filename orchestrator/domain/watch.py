@@ -34,6 +34,7 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.outcome import Outcome
+from orchestrator.domain.served import is_asked
 from orchestrator.domain.usage import Prices, TokenUsage, add_known, cost_usd_micros
 
 _RATE_LIMITS = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.OVERLOADED})
@@ -274,7 +275,7 @@ class Watch:
 
     def _judge_model(self) -> Decision | None:
         names = self.frame.model_names
-        wrong = sorted(self.models_served.difference(names)) if names else []
+        wrong = sorted(served for served in self.models_served if names and not is_asked(served, names))
         if wrong:
             return self._end(Outcome.MODEL_MISMATCH, f"asked for {names[0]}, answered by {', '.join(wrong)}")
         return None

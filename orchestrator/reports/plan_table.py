@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.domain.experiment import unread_parameters
 from orchestrator.domain.preflight import Answer
 from orchestrator.scheduling.submit import Plan
 
@@ -30,7 +31,11 @@ def print_plan(planned: Plan, answer: Answer) -> None:
     for label, target in answer.targets.items():
         console.print(f"target {label}: base {target.sha[:12]}")
     for name, agent in answer.agents.items():
-        found = f"version {agent.version}" if agent.version else f"[red]not installed here[/]: {agent.hint}"
+        found = f"version {agent.version or 'unknown'}" if agent.installed else f"[red]not installed here[/]: {agent.hint}"
         console.print(f"agent {name}: {found}", highlight=False)
+    for name in unread_parameters(experiment):
+        console.print(
+            f"[yellow]{name}: no loop of this version reads it; submit refuses the file[/]", highlight=False
+        )
     if planned.stale:
         console.print(f"{planned.stale} stored jobs are no longer in the file; they stay as they are.")

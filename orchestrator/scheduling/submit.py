@@ -3,11 +3,12 @@
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.broker import queue_of
 from orchestrator.domain.errors import BakeoffError, Fault, InvalidInput, Unavailable
+from orchestrator.domain.experiment import unread_parameters
 from orchestrator.domain.matrix import Cell, PinnedTarget, content_hash, expand, target_identity
 from orchestrator.domain.order import Placed, interleave
 from orchestrator.domain.preflight import Answer, Question, TargetQuestion
@@ -46,7 +47,6 @@ class Plan:
     loaded: Loaded
     jobs: tuple[PlannedJob, ...]
     stale: int = 0
-    warnings: tuple[str, ...] = field(default_factory=tuple)
 
     @property
     def new(self) -> tuple[PlannedJob, ...]:
@@ -110,9 +110,23 @@ def _raise_problems(loaded: Loaded, answer: Answer) -> None:
 
 def require_agents(answer: Answer) -> None:
     """Raises Unavailable that names every agent that is not installed here, and how to get it."""
-    missing = [f"{name}: {agent.hint}" for name, agent in answer.agents.items() if agent.version is None]
+    missing = [f"{name}: {agent.hint}" for name, agent in answer.agents.items() if not agent.installed]
     if missing:
         raise Unavailable("agents are not installed on this machine:\n  " + "\n  ".join(missing))
+
+
+def require_effect(planned: Plan) -> None:
+    """Raises InvalidInput for parameters that no loop reads yet: nothing may be measured that changes nothing."""
+    faults = [
+        Fault(
+            file=str(planned.loaded.path),
+            field=name,
+            message="no loop of this version reads it, so cells that differ in it would compare nothing; remove it",
+        )
+        for name in unread_parameters(planned.loaded.experiment)
+    ]
+    if faults:
+        raise InvalidInput(faults)
 
 
 def make_plan(loaded: Loaded, answer: Answer, existing: Sequence[store.Existing]) -> Plan:
@@ -167,6 +181,7 @@ def plan(loaded: Loaded, database: Database) -> tuple[Plan, Answer]:
 
 def submit(planned: Plan, database: Database, now: datetime) -> int:
     """Store the plan's new jobs. Returns how many were added; submitting again adds none."""
+    require_effect(planned)
     loaded = planned.loaded
     store.store_fleet(database, loaded.fleet)
     ensure_slots(database, loaded.fleet.capacities())

@@ -271,7 +271,8 @@ def test_unknown_is_never_an_empty_bar() -> None:
 
 
 def test_one_line_per_change_and_none_without() -> None:
-    start, later = _live(BUILDING, READY), _live(BUILDING, replace(READY, state=JobState.PAUSED, waiting_reason="held"), seconds=64)
+    held = replace(READY, state=JobState.PAUSED, waiting_reason="held")
+    start, later = _live(BUILDING, READY), _live(BUILDING, held, seconds=64)
     assert plain_lines(None, start) == [
         "22:00:00 showdown: 1 running, 1 ready",
         "22:00:00 shapes-c/hybrid#1 running build 12.3k tokens ctx 34%",
