@@ -28,7 +28,7 @@ def make_target(name: str, parent: Path) -> Path:
     shutil.copytree(_SOURCES / name, repo, ignore=ignore)
     for path in repo.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    made = git.Repo.init(repo, initial_branch="main", template="")
+    made = git.Repo.init(repo, initial_branch="main")
     # The index is written here and not by `git add`: no configuration, filter or hook of the user's can change it.
     made.index.add(sorted(str(path.relative_to(repo)) for path in repo.rglob("*") if _is_source(path, repo)))
     made.index.commit(
