@@ -52,8 +52,7 @@ class Scheduler:
             # A quarter of the ttl is fine enough to judge it, and a second is often enough for short ones.
             self._next_reap = now + min(1.0, self._settings.lease_ttl_seconds / 4)
             self._reap()
-            with self._database.write() as connection:
-                store.wake_parked(connection, utc_now())
+            store.wake_parked(self._database, utc_now())
         dispatch(self._database, utc_now())
         return self._send()
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from orchestrator.domain.states import JOB_MOVES, JobState, sources
-from orchestrator.storage.engine import Database
+from orchestrator.storage.engine import Database, lock_in_order
 from orchestrator.storage.tables import cells, experiments, jobs
 
 
@@ -19,6 +19,13 @@ class Selection:
     profile: str | None = None
     target: str | None = None
     job_ids: Sequence[int] | None = None
+
+
+def _locked(connection: sa.Connection, selection: Selection) -> sa.ColumnElement[bool]:
+    """The selection, with its rows locked: no job can slip from one state to another between two statements."""
+    chosen = _selected(selection)
+    lock_in_order(connection, jobs.c.id, chosen)
+    return chosen
 
 
 def _selected(selection: Selection) -> sa.ColumnElement[bool]:
@@ -39,7 +46,7 @@ def cancel(database: Database, selection: Selection, reason: str, now: datetime)
     """Cancel what waits and ask what runs to end. Returns (cancelled now, asked to end). Idempotent."""
     waiting = sources(JOB_MOVES, "cancel") - {JobState.RUNNING}
     with database.write() as connection:
-        chosen = _selected(selection)
+        chosen = _locked(connection, selection)
         ended = connection.execute(
             jobs.update()
             .where(chosen, jobs.c.state.in_(waiting))
@@ -61,16 +68,20 @@ def cancel(database: Database, selection: Selection, reason: str, now: datetime)
 
 def requeue(database: Database, selection: Selection) -> int:
     """Give ended jobs another try; their earlier attempts stay on record. Returns how many."""
+    ended = sources(JOB_MOVES, "requeue") - {JobState.RUNNING}
     with database.write() as connection:
         return connection.execute(
             jobs.update()
-            .where(_selected(selection), jobs.c.state.in_(sources(JOB_MOVES, "requeue") - {JobState.RUNNING}))
+            .where(_locked(connection, selection), jobs.c.state.in_(ended))
             .values(
                 state=JobState.READY,
                 cancel_requested=False,
                 infra_attempts=0,
                 outcome=None,
                 detail=None,
+                waiting_reason=None,
+                wake_at=None,
+                passed_over=0,
                 finished_at=None,
             )
         ).rowcount
@@ -82,7 +93,7 @@ def pause(database: Database, selection: Selection, reason: str) -> int:
     with database.write() as connection:
         return connection.execute(
             jobs.update()
-            .where(_selected(selection), jobs.c.state.in_(waiting))
+            .where(_locked(connection, selection), jobs.c.state.in_(waiting))
             .values(state=JobState.PAUSED, order_token=None, waiting_reason=reason, wake_at=None)
         ).rowcount
 
@@ -92,6 +103,6 @@ def resume(database: Database, selection: Selection) -> int:
     with database.write() as connection:
         return connection.execute(
             jobs.update()
-            .where(_selected(selection), jobs.c.state.in_(sources(JOB_MOVES, "resume")))
+            .where(_locked(connection, selection), jobs.c.state.in_(sources(JOB_MOVES, "resume")))
             .values(state=JobState.READY, waiting_reason=None)
         ).rowcount

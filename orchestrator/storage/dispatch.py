@@ -8,8 +8,11 @@ import sqlalchemy as sa
 
 from orchestrator.domain.order import Candidate
 from orchestrator.domain.states import JOB_MOVES, JobState, move
-from orchestrator.storage.engine import Database, one_at_a_time
+from orchestrator.storage.engine import Database, lock_in_order, one_at_a_time
 from orchestrator.storage.tables import accounts, attempts, cells, experiments, is_in, is_live, jobs, leases
+
+# SQLite takes 32,766 parameters, PostgreSQL 65,535; after a broker's death every open hint is due at once.
+_MOST_IN_LIST = 5000
 
 
 class Hint(NamedTuple):
@@ -103,6 +106,7 @@ def queue_jobs(
     connection: sa.Connection, chosen: Sequence[int], passed_over: Sequence[int], order_token: str
 ) -> list[Hint]:
     """Set ready jobs queued under a fresh token, in the order given. The hints are sent after the commit."""
+    lock_in_order(connection, jobs.c.id, jobs.c.id.in_((*chosen, *passed_over)))
     if passed_over:
         skipped = jobs.update().where(jobs.c.id.in_(passed_over), is_in(jobs.c.state, JobState.READY))
         connection.execute(skipped.values(passed_over=jobs.c.passed_over + 1))
@@ -134,19 +138,27 @@ def labels(connection: sa.Connection, job_ids: Iterable[int]) -> dict[int, HintL
         sa.select(jobs.c.id, experiments.c.name, cells.c.key, jobs.c.repeat, jobs.c.attempts)
         .join(cells, cells.c.id == jobs.c.cell_id)
         .join(experiments, experiments.c.id == jobs.c.experiment_id)
-        .where(jobs.c.id.in_(list(job_ids)))
     )
-    return {row[0]: HintLabel(row[1], row[2], row[3], row[4] + 1) for row in connection.execute(query)}
+    rest, found = list(job_ids), {}
+    while rest:
+        some, rest = rest[:_MOST_IN_LIST], rest[_MOST_IN_LIST:]
+        for row in connection.execute(query.where(jobs.c.id.in_(some))):
+            found[row[0]] = HintLabel(row[1], row[2], row[3], row[4] + 1)
+    return found
 
 
-def wake_parked(connection: sa.Connection, now: datetime) -> int:
+def wake_parked(database: Database, now: datetime) -> int:
     """Parked jobs whose reset has come become ready again. Returns how many."""
-    change = (
-        jobs.update()
-        .where(is_in(jobs.c.state, JobState.PARKED), jobs.c.wake_at <= now)
-        .values(state=move(JOB_MOVES, JobState.PARKED, "wake"), wake_at=None, waiting_reason=None)
-    )
-    return connection.execute(change).rowcount
+    due = sa.and_(is_in(jobs.c.state, JobState.PARKED), jobs.c.wake_at <= now)
+    # Looked up first: nearly always there is none, and then nobody has to wait for a write.
+    with database.read() as connection:
+        if connection.execute(sa.select(jobs.c.id).where(due).limit(1)).first() is None:
+            return 0
+    change = jobs.update().where(due)
+    with database.write() as connection:
+        lock_in_order(connection, jobs.c.id, due)
+        woken = change.values(state=move(JOB_MOVES, JobState.PARKED, "wake"), wake_at=None, waiting_reason=None)
+        return connection.execute(woken).rowcount
 
 
 def ensure_slots(database: Database, capacities: Mapping[str, int]) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.domain.errors import Conflict, StorageError
@@ -17,10 +17,15 @@ HEAD = "0001"
 
 _HINTS = (
     ("database is locked", "another process holds the database; end it or wait, then run the same command again"),
+    ("deadlock detected", "the database is busy; run the same command again"),
+    ("canceling statement", "the database is busy or hangs; run the same command again"),
+    ("permission denied", "the database user may not do this; grant it the rights of the schema's owner"),
+    ("no space left", "the disk is full; free some space and run the same command again"),
+    ("malformed", "the file is damaged; restore a copy, or set BAKEOFF_HOME to another folder"),
     ("readonly database", "the file or its folder is not writable; change its permissions or set BAKEOFF_HOME"),
     ("read-only", "the database is read-only; change its permissions or set BAKEOFF_HOME"),
     ("database or disk is full", "the disk is full; free some space and run the same command again"),
-    ("disk I/O error", "the disk is full or failing; free some space and run the same command again"),
+    ("disk i/o error", "the disk is full or failing; free some space and run the same command again"),
     ("unable to open database file", "the folder does not exist or is not writable; set BAKEOFF_HOME"),
     ("not a database", "this file is not a Bakeoff database; set BAKEOFF_HOME to another folder"),
     ("connection", "the database server cannot be reached; check BAKEOFF_DATABASE_URL and that it runs"),
@@ -31,13 +36,17 @@ class Database:
     """One results database. Threads may share it; after a fork each process needs its own."""
 
     def __init__(self, url: str, *, statement_timeout_seconds: float = 15.0) -> None:
-        """Open without touching the file or server yet. `url` is any SQLAlchemy URL of the two dialects."""
-        self.url = sa.make_url(url)
+        """Open without touching the file or server yet. `url` is any SQLAlchemy URL of the two dialects.
+
+        Raises StorageError for anything else.
+        """
+        self.url = _parse(url)
         self.sqlite = self.url.get_backend_name() == "sqlite"
         if self.sqlite:
             self.engine = _sqlite_engine(self.url, statement_timeout_seconds)
         else:
             self.engine = _postgres_engine(self.url, statement_timeout_seconds)
+        self._snapshot = self.engine.execution_options(isolation_level=_SNAPSHOTS[self.sqlite], snapshot=True)
         self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def __repr__(self) -> str:
@@ -55,10 +64,16 @@ class Database:
         with self._translated(), self._reader.connect() as connection:
             yield connection
 
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """Statements that only read, all seeing the same moment."""
+        with self._translated(), self._snapshot.begin() as connection:
+            yield connection
+
     def migrate(self) -> None:
         """Bring the schema to HEAD; nothing happens when it is there. Raises Conflict for a newer schema."""
         if self.sqlite and self.url.database:
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(Path(self.url.database).parent)
         current = self.revision()
         if current == HEAD:
             return
@@ -68,6 +83,12 @@ class Database:
 
         with self._translated():
             upgrade(self.engine, HEAD)
+
+    def _make_folder(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self!r}: {error}: set BAKEOFF_HOME to a folder that can be made") from error
 
     def revision(self) -> str | None:
         """The schema's revision; None for an empty database."""
@@ -87,11 +108,39 @@ class Database:
         except PoolTimeout as error:
             raise StorageError(f"{self!r}: no free connection: {error}") from error
         except DBAPIError as error:
-            if not isinstance(error, OperationalError) and not error.connection_invalidated:
+            if not _is_outside(error):
                 raise
             text = str(error.orig).strip()
             hint = next((hint for sign, hint in _HINTS if sign in text.lower()), "see the database's own log")
             raise StorageError(f"{self!r}: {text}: {hint}") from error
+
+
+# By whether it is SQLite, whose transactions are snapshots anyway.
+_SNAPSHOTS = {True: "SERIALIZABLE", False: "REPEATABLE READ"}
+# Of PostgreSQL's faults that are no OperationalError: a read-only transaction, a missing right.
+_OUTSIDE = frozenset({"25006", "42501"})
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except ArgumentError:
+        parsed = None
+    if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        # Without the text itself: it may hold a password.
+        raise StorageError(
+            "BAKEOFF_DATABASE_URL is no database that Bakeoff can use; "
+            "accepted: sqlite:////a/file.db, postgresql://user:password@host/name"
+        )
+    return parsed
+
+
+def _is_outside(error: DBAPIError) -> bool:
+    """Whether the fault lies with the database or its machine, and not with a statement of ours."""
+    if isinstance(error, OperationalError) or error.connection_invalidated:
+        return True
+    # Raised as such, and not as a subclass, for a file that is no database, or is damaged.
+    return type(error.orig) is sqlite3.DatabaseError or getattr(error.orig, "sqlstate", None) in _OUTSIDE
 
 
 def _sqlite_engine(url: sa.URL, timeout_seconds: float) -> sa.Engine:
@@ -106,8 +155,9 @@ def _sqlite_engine(url: sa.URL, timeout_seconds: float) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        options = connection.get_execution_options()
+        if options.get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN" if options.get("snapshot") else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -136,6 +186,13 @@ def one_at_a_time(connection: sa.Connection, what: str) -> None:
     """Wait until no other transaction is in here for the same `what`. SQLite has one writer at a time anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(what))))
+
+
+def lock_in_order(connection: sa.Connection, key: sa.Column[int], condition: sa.ColumnElement[bool]) -> None:
+    """Lock the rows that several statements will change, always in the same order, so that two transactions that
+    change many rows cannot wait for each other. On SQLite the transaction has the whole database already."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(key).where(condition).order_by(key).with_for_update())
 
 
 def table_names() -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def experiment_names(database: Database) -> list[str]:
 
 def load_evidence(database: Database, experiment: str, now: datetime, *, with_stages: bool = True) -> Evidence:
     """Everything measured for an experiment. Raises NotFound with the names that exist."""
-    with database.read() as connection:
+    with database.snapshot() as connection:
         found = connection.execute(sa.select(experiments.c.id).where(experiments.c.name == experiment)).scalar()
         if found is None:
             names = ", ".join(experiment_names(database)) or "none yet"
@@ -172,7 +172,10 @@ def _stage_rows(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> list[
 
 
 def _check_rows(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> list[CheckRow]:
-    base = sa.select(checks.c.target_id, checks.c.name, checks.c.status).where(checks.c.kind == "baseline")
+    targets = sa.select(cells.c.target_id).join(jobs, jobs.c.cell_id == cells.c.id).where(jobs.c.id.in_(mine))
+    base = sa.select(checks.c.target_id, checks.c.name, checks.c.status).where(
+        checks.c.kind == "baseline", checks.c.target_id.in_(targets)
+    )
     baseline = {(row.target_id, row.name): CheckStatus(row.status) for row in connection.execute(base)}
     last = sa.select(sa.func.max(attempts.c.number)).where(attempts.c.job_id == jobs.c.id).correlate(jobs)
     query = (

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.states import JobState
-from orchestrator.storage.engine import Database
+from orchestrator.storage.engine import Database, one_at_a_time
 from orchestrator.storage.tables import accounts, cells, experiments, jobs, pools, targets
 
 # Rows per INSERT: large enough to amortise the round trip, small enough for any driver's parameter limit.
@@ -75,6 +75,7 @@ def existing_jobs(database: Database, experiment: str) -> list[Existing]:
 def store_fleet(database: Database, fleet: Fleet) -> None:
     """Accounts and pools as the newest fleet file says; parked accounts stay parked."""
     with database.write() as connection:
+        one_at_a_time(connection, "fleet")
         for table, rows in (
             (
                 accounts,
@@ -110,6 +111,7 @@ def store_experiment(
 ) -> int:
     """Insert what is missing in one transaction; returns the number of jobs added. Safe to repeat."""
     with database.write() as connection:
+        one_at_a_time(connection, f"experiment {name}")
         experiment_id = _upsert_experiment(connection, name, file_text, spec, seed, now)
         target_ids = _insert_targets(connection, experiment_id, new_targets)
         cell_ids = _insert_cells(connection, experiment_id, target_ids, new_cells)
