@@ -10,7 +10,7 @@ from pathlib import Path
 import git
 
 _SOURCES = Path(__file__).resolve().parent / "targets"
-_DATE = "2026-01-05T09:00:00+00:00"
+_DATE = "2026-01-05T09:00:00 +0000"
 _AUTHOR = git.Actor("Demo", "demo@example.invalid")
 
 
