@@ -1,11 +1,12 @@
 """The only reader of the environment: where state lives and how the queue is timed."""
 
+import math
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.errors import Fault, InvalidInput, Unavailable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class Settings:
     lease_margin_seconds: float
     tick_seconds: float
     rehint_seconds: float
-    visibility_timeout_seconds: int
+    visibility_timeout_seconds: float
     machine: str
     flower_password: str | None
 
@@ -50,14 +51,26 @@ class Settings:
 
 
 def load_settings(environ: dict[str, str] | None = None) -> Settings:
-    """Settings from BAKEOFF_* variables; every one has a default that fits one machine."""
+    """Settings from BAKEOFF_* variables; every one has a default that fits one machine.
+
+    Raises InvalidInput that names every variable that is no time, and a lease that its holder could not keep.
+    """
     env = dict(os.environ) if environ is None else environ
     home = Path(env.get("BAKEOFF_HOME") or ".bakeoff").expanduser().resolve()
 
-    def number(name: str, default: float) -> float:
-        return float(env.get(name) or default)
+    faults: list[Fault] = []
 
-    return Settings(
+    def number(name: str, default: float) -> float:
+        text = env.get(name) or str(default)
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            faults.append(Fault(file="environment", field=name, message="is no time", found=text, accepted="seconds"))
+        return value
+
+    settings = Settings(
         home=home,
         database_url=env.get("BAKEOFF_DATABASE_URL") or f"sqlite:///{home / 'bakeoff.db'}",
         broker_url=env.get("BAKEOFF_BROKER_URL") or None,
@@ -66,10 +79,23 @@ def load_settings(environ: dict[str, str] | None = None) -> Settings:
         lease_margin_seconds=number("BAKEOFF_LEASE_MARGIN_SECONDS", 10.0),
         tick_seconds=number("BAKEOFF_TICK_SECONDS", 0.1),
         rehint_seconds=number("BAKEOFF_REHINT_SECONDS", 10.0),
-        visibility_timeout_seconds=int(number("BAKEOFF_VISIBILITY_TIMEOUT_SECONDS", 3600)),
+        visibility_timeout_seconds=number("BAKEOFF_VISIBILITY_TIMEOUT_SECONDS", 3600),
         machine=env.get("BAKEOFF_MACHINE") or os.uname().nodename,
         flower_password=env.get("BAKEOFF_FLOWER_PASSWORD") or None,
     )
+    if settings.heartbeat_seconds >= settings.lease_ttl_seconds - settings.lease_margin_seconds:
+        faults.append(
+            Fault(
+                file="environment",
+                field="BAKEOFF_HEARTBEAT_SECONDS",
+                message="every lease would run out before it is renewed",
+                found=f"{settings.heartbeat_seconds:g}",
+                accepted="less than BAKEOFF_LEASE_TTL_SECONDS - BAKEOFF_LEASE_MARGIN_SECONDS",
+            )
+        )
+    if faults:
+        raise InvalidInput(faults)
+    return settings
 
 
 # What an agent may see of this machine. Never more: the environment holds database URLs and other people's keys.
@@ -89,7 +115,7 @@ def host_environment(home: Path) -> dict[str, str]:
 
 
 def child_environment(**changes: str) -> dict[str, str]:
-    """The whole environment for a child process of ours (never for an agent), with changes."""
+    """The whole environment for a child process of ours (never for an agent), and for our git, with changes."""
     return {**os.environ, **changes}
 
 

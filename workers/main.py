@@ -62,9 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     # Celery sets the root logger to its own level, under which our account of every attempt would be lost.
     logging.getLogger("bakeoff").setLevel(logging.INFO)
-    settings = load_settings()
     try:
-        return serve(options, settings)
+        return serve(options, load_settings())
     except BakeoffError as error:
         log.error("worker_stopped kind=%s error=%s", error.kind, error)
         return int(error.exit_code)

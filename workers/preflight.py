@@ -5,11 +5,14 @@ process of its own because `orchestrator` does not import `workers`.
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.experiment import CommandAgent
 from orchestrator.domain.preflight import AgentAnswer, Answer, Problem, Question, TargetAnswer, TargetQuestion
-from orchestrator.settings import Settings, host_environment, load_settings
+from orchestrator.settings import Settings, child_environment, host_environment, load_settings
+from workers.agents.environment import find_program
 from workers.agents.registry import adapter
 from workers.loops.prompts import prompts_hash
 from workers.worktrees.git import Git, GitError
@@ -21,7 +24,7 @@ _TASK_LIMIT_BYTES = 1024 * 1024
 
 def answer(question: Question, settings: Settings) -> Answer:
     """Answer every part; what is wrong is a problem in the answer, never an exception."""
-    git = Git()
+    git = Git(host_env=child_environment())
     problems: list[Problem] = []
     targets: dict[str, TargetAnswer] = {}
     for target in question.targets:
@@ -35,8 +38,15 @@ def answer(question: Question, settings: Settings) -> Answer:
     for name, command in question.agents.items():
         one = adapter(name, command)
         version = one.version(env)
-        agents[name] = AgentAnswer(version=version, hint=one.install_hint())
+        installed = version is not None or (command is not None and _runs_unversioned(command, env))
+        agents[name] = AgentAnswer(installed=installed, version=version, hint=one.install_hint())
     return Answer(targets=targets, agents=agents, problems=tuple(problems), prompts_hash=prompts_hash())
+
+
+def _runs_unversioned(command: CommandAgent, env: Mapping[str, str]) -> bool:
+    """Whether an agent that cannot be asked for its version can be started."""
+    program = command.command[0]
+    return command.version is None and ("{" in program or find_program(program, env) is not None)
 
 
 def _pin(target: TargetQuestion, settings: Settings, git: Git) -> TargetAnswer | Problem:

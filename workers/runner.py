@@ -13,6 +13,7 @@ from orchestrator.domain.errors import BakeoffError, StaleAttempt, StorageError
 from orchestrator.domain.jobspec import JobSpec, ModelSpec
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
+from orchestrator.settings import child_environment
 from orchestrator.storage import attempts
 from orchestrator.storage.attempts import AttemptResult, CellInfo, Claim
 from workers.checking import check_baseline, check_final
@@ -136,7 +137,7 @@ class Attempt:
         self._commands = CommandFrame(attempt_id=claim.attempt_id, lease=lease, inbox=inbox)
 
     def run(self) -> AttemptResult:
-        """Do everything, in order. Never raises but for StaleAttempt and a bug of ours."""
+        """Do everything, in order. Raises nothing but StaleAttempt."""
         end = self._guarded(self._perform)
         if self._work.tree is not None:
             # What was done is kept however it ended, also when keeping it is all that is left to do.
@@ -155,6 +156,10 @@ class Attempt:
         except (BakeoffError, OSError) as error:
             log.warning("attempt_failed attempt=%s error=%s", self._claim.attempt_id, error)
             return LoopEnd(outcome=Outcome.INFRA_ERROR, detail=f"{type(error).__name__}: {error}")
+        except Exception as error:
+            # A bug of ours. Without an end on record the job would hold its slots until the lease runs out.
+            log.exception("attempt_crashed attempt=%s", self._claim.attempt_id)
+            return LoopEnd(outcome=Outcome.INFRA_ERROR, detail=f"a bug of ours: {type(error).__name__}: {error}")
 
     def _perform(self) -> LoopEnd:
         cell = attempts.cell_info(self._context.database, self._claim.cell_id)
@@ -173,7 +178,7 @@ class Attempt:
 
     def _prepare(self, cell: CellInfo, spec: JobSpec) -> JobTree:
         self._progress("preparing")
-        git = Git()
+        git = Git(host_env=child_environment())
         mirror = Mirror(self._context.settings.mirrors, parse_source(spec.target.source, relative_to=Path.cwd()), git)
         key = JobKey(
             experiment=spec.experiment,

@@ -30,7 +30,10 @@ def open_database(settings: Settings | None = None) -> Database:
 
 
 def chosen_experiment(database: Database, name: str | None) -> str:
-    """The named experiment, or the one submitted last. A file name is accepted for the experiment in it."""
+    """The named experiment, or the one submitted last. A file name is accepted for the experiment in it.
+
+    Raises NotFound: a misspelt name must not look like an experiment without jobs.
+    """
     from orchestrator.storage.evidence import experiment_names
 
     names = experiment_names(database)
@@ -41,7 +44,9 @@ def chosen_experiment(database: Database, name: str | None) -> str:
     if name not in names and Path(name).is_file():
         from orchestrator.files import load_experiment
 
-        return load_experiment(name).experiment.experiment
+        name = load_experiment(name).experiment.experiment
+    if name not in names:
+        raise NotFound(f"no experiment {name!r} in {database!r}; there are: {', '.join(names) or 'none'}")
     return name
 
 

@@ -95,8 +95,8 @@ def _experiment(file: Path) -> list[Finding]:
     answer = ask_machine(loaded)
     found = [Finding(f"target {name}", True, target.sha) for name, target in answer.targets.items()]
     for name, agent in answer.agents.items():
-        version = agent.version
-        found.append(Finding(f"agent {name}", version is not None, version or f"not installed: {agent.hint}"))
+        text = agent.version or "version unknown" if agent.installed else f"not installed: {agent.hint}"
+        found.append(Finding(f"agent {name}", agent.installed, text))
     servers = {
         **{f"account {name}": account.base_url for name, account in loaded.fleet.accounts.items()},
         **{f"pool {name}": pool.base_url for name, pool in loaded.fleet.pools.items()},

@@ -38,7 +38,7 @@ def plan_command(file: Path, as_json: bool) -> int:
     from orchestrator.scheduling.submit import plan
 
     planned, answer = plan(load_experiment(file), open_database())
-    missing = {name: agent.hint for name, agent in answer.agents.items() if agent.version is None}
+    missing = {name: agent.hint for name, agent in answer.agents.items() if not agent.installed}
     if as_json:
         emit(
             {

@@ -9,7 +9,7 @@ from types import FrameType
 import click
 
 from orchestrator.cli.common import as_json, emit, experiment_file, open_database
-from orchestrator.domain.errors import ExitCode
+from orchestrator.domain.errors import ExitCode, StorageError
 from orchestrator.files import load_experiment
 
 
@@ -66,11 +66,14 @@ def run_command(file: Path, as_json: bool, html: Path | None) -> int:
 
 def _log_to(path: Path) -> None:
     """The scheduler's log goes to a file: the terminal belongs to the live view."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        logging.basicConfig(
+            filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
+        )
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}: set BAKEOFF_HOME to a folder that can be written") from None
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.basicConfig(
-        filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-    )
 
 
 def _interrupt_on_term() -> None:

@@ -31,7 +31,11 @@ def print_plan(planned: Plan, answer: Answer) -> None:
     for label, target in answer.targets.items():
         console.print(f"target {label}: base {target.sha[:12]}")
     for name, agent in answer.agents.items():
-        found = f"version {agent.version or 'unknown'}" if agent.installed else f"[red]not installed here[/]: {agent.hint}"
+        found = (
+            f"version {agent.version or 'unknown'}"
+            if agent.installed
+            else f"[red]not installed here[/]: {agent.hint}"
+        )
         console.print(f"agent {name}: {found}", highlight=False)
     for name in unread_parameters(experiment):
         console.print(
