@@ -7,7 +7,7 @@ longer live the write changes nothing and raises StaleAttempt.
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -141,44 +141,68 @@ def withdraw(database: Database, job_id: int, order_token: str) -> None:
         )
 
 
+# Statements of every job are built once: building and hashing one costs as much as the database's answer.
+_CLAIM_JOB = (
+    jobs.update()
+    .where(
+        jobs.c.id == sa.bindparam("job"),
+        is_in(jobs.c.state, JobState.QUEUED),
+        jobs.c.order_token == sa.bindparam("token"),
+    )
+    .values(
+        state=move(JOB_MOVES, JobState.QUEUED, "claim"),
+        order_token=None,
+        attempt_id=sa.bindparam("attempt"),
+        fence=jobs.c.fence + 1,
+        attempts=jobs.c.attempts + 1,
+        waiting_reason=None,
+    )
+    .returning(jobs.c.fence, jobs.c.attempts, jobs.c.needs, jobs.c.cell_id, jobs.c.repeat)
+)
+_FREE_SLOT = (
+    sa.select(leases.c.slot)
+    .where(leases.c.resource == sa.bindparam("wanted"), leases.c.attempt_id.is_(None), leases.c.retired.is_(False))
+    .order_by(leases.c.slot)
+    .limit(1)
+    .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer at a time
+)
+_TAKE_SLOT = (
+    leases.update()
+    .where(
+        leases.c.resource == sa.bindparam("wanted"),
+        leases.c.slot == _FREE_SLOT.scalar_subquery(),
+        leases.c.attempt_id.is_(None),
+    )
+    .values(attempt_id=sa.bindparam("attempt"), since=sa.bindparam("now"))
+)
+# An attempt that is under way goes before one that has not begun.
+_TAKE_FIRST_SLOT = _TAKE_SLOT.where(~sa.exists().where(attempts.c.waits_for == sa.bindparam("wanted"), is_live))
+
+
 def _claim(
     connection: sa.Connection, job_id: int, order_token: str, attempt_id: str, worker: WorkerIdentity, now: datetime
 ) -> Claim | None:
-    change = (
-        jobs.update()
-        .where(jobs.c.id == job_id, is_in(jobs.c.state, JobState.QUEUED), jobs.c.order_token == order_token)
-        .values(
-            state=move(JOB_MOVES, JobState.QUEUED, "claim"),
-            order_token=None,
-            attempt_id=attempt_id,
-            fence=jobs.c.fence + 1,
-            attempts=jobs.c.attempts + 1,
-            waiting_reason=None,
-        )
-        .returning(jobs.c.fence, jobs.c.attempts, jobs.c.needs, jobs.c.cell_id, jobs.c.repeat)
-    )
-    row = connection.execute(change).first()
+    row = connection.execute(_CLAIM_JOB, {"job": job_id, "token": order_token, "attempt": attempt_id}).first()
     if row is None:
         return None
     resources = split_needs(row.needs)
     for resource in resources:
         _refuse_parked(connection, resource, now)
-        # An attempt that is under way goes before one that has not begun.
-        waiting = sa.exists().where(attempts.c.waits_for == resource, is_live)
-        _take_slot(connection, resource, attempt_id, now, ~waiting)
+        _take_slot(connection, _TAKE_FIRST_SLOT, resource, attempt_id, now)
     connection.execute(
-        attempts.insert().values(
-            id=attempt_id,
-            job_id=job_id,
-            number=row.attempts,
-            fence=row.fence,
-            state=AttemptState.CLAIMED,
-            machine=worker.machine,
-            boot_id=worker.boot_id,
-            worker_pid=worker.pid,
-            worker_start_ticks=worker.start_ticks,
-            started_at=now,
-        )
+        attempts.insert(),
+        {
+            "id": attempt_id,
+            "job_id": job_id,
+            "number": row.attempts,
+            "fence": row.fence,
+            "state": AttemptState.CLAIMED,
+            "machine": worker.machine,
+            "boot_id": worker.boot_id,
+            "worker_pid": worker.pid,
+            "worker_start_ticks": worker.start_ticks,
+            "started_at": now,
+        },
     )
     return Claim(
         attempt_id=attempt_id,
@@ -191,26 +215,9 @@ def _claim(
     )
 
 
-def _take_slot(
-    connection: sa.Connection,
-    resource: str,
-    attempt_id: str,
-    now: datetime,
-    condition: sa.ColumnElement[bool] | None = None,
-) -> None:
-    free = (
-        sa.select(leases.c.slot)
-        .where(leases.c.resource == resource, leases.c.attempt_id.is_(None), leases.c.retired.is_(False))
-        .order_by(leases.c.slot)
-        .limit(1)
-        .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer at a time
-    )
-    take = (
-        leases.update()
-        .where(leases.c.resource == resource, leases.c.slot == free.scalar_subquery(), leases.c.attempt_id.is_(None))
-        .values(attempt_id=attempt_id, since=now)
-    )
-    if connection.execute(take if condition is None else take.where(condition)).rowcount != 1:
+def _take_slot(connection: sa.Connection, how: sa.Update, resource: str, attempt_id: str, now: datetime) -> None:
+    values = {"wanted": resource, "attempt": attempt_id, "now": now}
+    if connection.execute(how, values).rowcount != 1:
         raise NoFreeSlot(f"no slot of {resource} is free")
 
 
@@ -233,7 +240,7 @@ def take(database: Database, attempt_id: str, resource: str, now: datetime) -> b
     with database.write() as connection:
         _refuse_parked(connection, resource, now)
         try:
-            _take_slot(connection, resource, attempt_id, now)
+            _take_slot(connection, _TAKE_SLOT, resource, attempt_id, now)
             waits_for = None
         except NoFreeSlot:
             waits_for = resource
@@ -246,7 +253,7 @@ def take(database: Database, attempt_id: str, resource: str, now: datetime) -> b
 def release(database: Database, attempt_id: str, resource: str) -> None:
     """Give one slot back before the attempt has ended."""
     with database.write() as connection:
-        _free_slots(connection, leases.c.attempt_id == attempt_id, leases.c.resource == resource)
+        _free_slots(connection, attempt_id, resource)
 
 
 class CellInfo(NamedTuple):
@@ -310,14 +317,31 @@ def advance(database: Database, attempt_id: str, event: str, **values: str | Non
         if connection.execute(change).rowcount != 1:
             raise StaleAttempt
         if target is AttemptState.CHECKING:
-            _free_slots(connection, leases.c.attempt_id == attempt_id)
+            _free_slots(connection, attempt_id)
 
 
-def _free_slots(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> None:
-    change = leases.update().where(*which).values(attempt_id=None, since=None)
-    freed = connection.execute(change.returning(leases.c.resource, leases.c.slot, leases.c.retired)).all()
-    for row in freed:
-        if not row.retired:
+_other = leases.alias("other")
+_RELEASE = (
+    leases.update()
+    .where(leases.c.attempt_id == sa.bindparam("attempt"))
+    .values(attempt_id=None, since=None)
+    .returning(
+        leases.c.resource,
+        leases.c.slot,
+        leases.c.retired,
+        # The resource has shrunk, and a retired slot is still in use.
+        sa.exists()
+        .where(_other.c.resource == leases.c.resource, _other.c.retired, _other.c.attempt_id.is_not(None))
+        .label("overbooked"),
+    )
+)
+_RELEASE_ONE = _RELEASE.where(leases.c.resource == sa.bindparam("given"))
+
+
+def _free_slots(connection: sa.Connection, attempt_id: str, resource: str | None = None) -> None:
+    values = {"attempt": attempt_id} | ({"given": resource} if resource else {})
+    for row in connection.execute(_RELEASE_ONE if resource else _RELEASE, values).all():
+        if row.overbooked and not row.retired:
             _retire_instead(connection, row.resource, row.slot)
 
 
@@ -366,7 +390,7 @@ def expire(database: Database, beat: Beat, detail: str, now: datetime) -> bool:
     """End a silent attempt as `lease_lost`; False when its heartbeat has moved or it has ended meanwhile."""
     result = AttemptResult(outcome=Outcome.LEASE_LOST, detail=detail)
     with database.write() as connection:
-        return _end(connection, beat.attempt_id, result, now, attempts.c.heartbeat == beat.heartbeat) is not None
+        return _end(connection, beat.attempt_id, result, now, beat.heartbeat) is not None
 
 
 def finish(database: Database, attempt_id: str, result: AttemptResult, now: datetime) -> JobState:
@@ -375,10 +399,26 @@ def finish(database: Database, attempt_id: str, result: AttemptResult, now: date
     Raises StaleAttempt, and stores nothing, when the attempt no longer owns its job.
     """
     with database.write() as connection:
-        state = _end(connection, attempt_id, result, now, sa.true())
+        state = _end(connection, attempt_id, result, now)
         if state is None:
             raise StaleAttempt
         return state
+
+
+_NOT_COLUMNS = ("checks", "artifacts", "wake_at", "parked_account")
+_RESULT_COLUMNS = tuple(f.name for f in fields(AttemptResult) if f.name not in _NOT_COLUMNS)
+_END_ATTEMPT = (
+    attempts.update()
+    .where(attempts.c.id == sa.bindparam("attempt"), is_live)
+    .values(
+        state=AttemptState.ENDED,
+        waits_for=None,
+        ended_at=sa.bindparam("now"),
+        **{name: sa.bindparam(f"new_{name}") for name in _RESULT_COLUMNS},
+    )
+    .returning(attempts.c.job_id, attempts.c.fence)
+)
+_END_SILENT_ATTEMPT = _END_ATTEMPT.where(attempts.c.heartbeat == sa.bindparam("seen"))
 
 
 def _end(
@@ -386,21 +426,16 @@ def _end(
     attempt_id: str,
     result: AttemptResult,
     now: datetime,
-    condition: sa.ColumnElement[bool],
+    seen_heartbeat: int | None = None,
 ) -> JobState | None:
-    values = asdict(result)
-    for name in ("checks", "artifacts", "wake_at", "parked_account"):
-        del values[name]
-    ended = (
-        attempts.update()
-        .where(attempts.c.id == attempt_id, is_live, condition)
-        .values(state=AttemptState.ENDED, ended_at=now, waits_for=None, **values)
-        .returning(attempts.c.job_id, attempts.c.fence)
-    )
-    row = connection.execute(ended).first()
+    values = {f"new_{name}": getattr(result, name) for name in _RESULT_COLUMNS} | {"attempt": attempt_id, "now": now}
+    if seen_heartbeat is None:
+        row = connection.execute(_END_ATTEMPT, values).first()
+    else:
+        row = connection.execute(_END_SILENT_ATTEMPT, values | {"seen": seen_heartbeat}).first()
     if row is None:
         return None
-    _free_slots(connection, leases.c.attempt_id == attempt_id)
+    _free_slots(connection, attempt_id)
     if result.checks:
         _insert_checks(connection, attempt_id, row.job_id, result.checks)
     if result.artifacts:
@@ -428,38 +463,56 @@ def _insert_checks(connection: sa.Connection, attempt_id: str, job_id: int, reco
     connection.execute(checks.insert(), rows)
 
 
+_owned = sa.and_(
+    jobs.c.id == sa.bindparam("job"),
+    jobs.c.attempt_id == sa.bindparam("attempt"),
+    jobs.c.fence == sa.bindparam("token"),
+)
+_TRIES_LEFT = (
+    sa.select(
+        jobs.c.infra_attempts,
+        jobs.c.cancel_requested,
+        cells.c.spec["limits"]["max_infra_attempts"].as_integer().label("most"),
+    )
+    .join(cells, cells.c.id == jobs.c.cell_id)
+    .where(_owned)
+)
+_MOVED_COLUMNS = ("state", "outcome", "detail", "waiting_reason", "wake_at", "finished_at")
+_MOVE_JOB = (
+    jobs.update()
+    .where(_owned)
+    .values(
+        attempt_id=None,
+        infra_attempts=jobs.c.infra_attempts + sa.bindparam("more"),
+        **{name: sa.bindparam(f"new_{name}") for name in _MOVED_COLUMNS},
+    )
+)
+
+
 def _move_job(
     connection: sa.Connection, job_id: int, fence: int, attempt_id: str, result: AttemptResult, now: datetime
 ) -> JobState:
-    infra = outcome_class(result.outcome) is OutcomeClass.INFRA
-    owned = sa.and_(jobs.c.id == job_id, jobs.c.attempt_id == attempt_id, jobs.c.fence == fence)
-    row = connection.execute(
-        sa.select(
-            jobs.c.infra_attempts, jobs.c.cancel_requested, cells.c.spec["limits"]["max_infra_attempts"].as_integer()
-        )
-        .join(cells, cells.c.id == jobs.c.cell_id)
-        .where(owned)
-    ).one()
-    infra_attempts = row.infra_attempts + (1 if infra else 0)
-    event = job_event(result.outcome, infra_attempts=infra_attempts, max_infra_attempts=row[2] or 1)
-    if row.cancel_requested and event in ("requeue", "park", "pause"):
-        event = "cancel"
+    kind = outcome_class(result.outcome)
+    key = {"job": job_id, "attempt": attempt_id, "token": fence}
+    more = 1 if kind is OutcomeClass.INFRA else 0
+    if kind in (OutcomeClass.RESULT, OutcomeClass.INVALID):
+        event = job_event(result.outcome, infra_attempts=0, max_infra_attempts=1)
+    else:
+        row = connection.execute(_TRIES_LEFT, key).one()
+        event = job_event(result.outcome, infra_attempts=row.infra_attempts + more, max_infra_attempts=row.most or 1)
+        if row.cancel_requested and event in ("requeue", "park", "pause"):
+            event = "cancel"
     state = move(JOB_MOVES, JobState.RUNNING, event)
     final = state not in (JobState.READY, JobState.PARKED, JobState.PAUSED)
-    connection.execute(
-        jobs.update()
-        .where(owned)
-        .values(
-            state=state,
-            attempt_id=None,
-            infra_attempts=infra_attempts,
-            outcome=result.outcome if final else None,
-            detail=result.detail if final else None,
-            waiting_reason=None if final else f"{result.outcome}: {result.detail}",
-            wake_at=_wake_at(result, now) if state is JobState.PARKED else None,
-            finished_at=now if final else None,
-        )
-    )
+    moved = {
+        "state": state,
+        "outcome": result.outcome if final else None,
+        "detail": result.detail if final else None,
+        "waiting_reason": None if final else f"{result.outcome}: {result.detail}",
+        "wake_at": _wake_at(result, now) if state is JobState.PARKED else None,
+        "finished_at": now if final else None,
+    }
+    connection.execute(_MOVE_JOB, key | {"more": more} | {f"new_{name}": value for name, value in moved.items()})
     return state
 
 

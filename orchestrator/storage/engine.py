@@ -166,7 +166,6 @@ def _postgres_engine(url: sa.URL, timeout_seconds: float) -> sa.Engine:
     milliseconds = round(timeout_seconds * 1000)
     return sa.create_engine(
         url.set(drivername="postgresql+psycopg"),
-        pool_pre_ping=True,
         pool_size=8,
         max_overflow=16,
         connect_args={
