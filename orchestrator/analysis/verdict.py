@@ -175,13 +175,13 @@ def _unknown(summaries: Sequence[VariantSummary]) -> str:
         return "Cost, tokens and time are not known for any result."
     parts = []
     for word, counts in (
-        ("cost", [(e.cost_usd_micros.known, e.cost_usd_micros.of) for e in summaries]),
-        ("tokens", [(e.tokens_total.known, e.tokens_total.of) for e in summaries]),
-        ("time", [(e.wall_seconds.known, e.wall_seconds.of) for e in summaries]),
+        ("cost is", [(e.cost_usd_micros.known, e.cost_usd_micros.of) for e in summaries]),
+        ("tokens are", [(e.tokens_total.known, e.tokens_total.of) for e in summaries]),
+        ("time is", [(e.wall_seconds.known, e.wall_seconds.of) for e in summaries]),
     ):
         known, of = sum(k for k, _ in counts), sum(o for _, o in counts)
         if known < of:
-            parts.append(f"{word} is known for {known} of {of}")
+            parts.append(f"{word} known for {known} of {of}")
     unjudged = sum(entry.unjudged for entry in summaries)
     if unjudged:
         parts.append(f"{unjudged} complete without an answer from every check (counted as not solved)")

@@ -132,7 +132,7 @@ def denominators(study: Study) -> Table:
         ),
         rows=rows,
         numeric=frozenset(range(1, 10)),
-        note="`if all counted`: solved share of all jobs if every missing one had failed, and if all were solved.",
+        note="“If all counted”: solved share of all jobs if every missing one had failed, and if all were solved.",
     )
 
 

@@ -123,7 +123,7 @@ def coverage(study: Study) -> Table:
             for entry in study.summaries
         ),
         numeric=frozenset(range(1, 9)),
-        note="Of the results. `spent in all` is the list price of every stage that ran, whatever its job became.",
+        note="Of the results. “Spent in all” is the list price of every stage that ran, whatever its job became.",
     )
 
 
