@@ -219,7 +219,8 @@ def test_a_job_longer_than_the_brokers_timeout_runs_once_also_beside_flower(lab:
 def test_a_pool_never_runs_more_than_its_slots(lab: Lab) -> None:
     lab.write_fleet(slots=2, models={"local": {}})
     lab.write(agent="wait", profiles={"one": "local"}, repeats=4)
-    process = lab.start("run", str(lab.file))
+    # Hints that the killed worker had taken are sent again after this long.
+    process = lab.start("run", str(lab.file), env={"BAKEOFF_REHINT_SECONDS": "1"})
     lab.await_start(2)
     kill(lab.workers(process)["box"])
     lab.await_start(4)

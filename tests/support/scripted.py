@@ -40,7 +40,7 @@ _MODELS: dict[str, list[object]] = {
     "lazy": [{"turns": [{"say": "Nothing to do."}]}],
     "imposter": _does(served_as="somebody-else"),
     "limited": _does(error={"kind": "rate_limit", "retry_after": "1s", "times": 1}),
-    "used-up": _does(error={"kind": "usage_limit", "retry_after": "4s", "times": 1}),
+    "used-up": _does(error={"kind": "usage_limit", "retry_after": "3s", "times": 1}),
     "locked": [{"turns": [{"error": {"kind": "auth"}}]}],
     "*": _does(),
 }
