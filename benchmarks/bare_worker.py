@@ -17,6 +17,7 @@ from orchestrator.storage import attempts, machines
 from orchestrator.storage.attempts import AttemptResult
 from orchestrator.storage.engine import Database
 from workers.context import WorkerContext
+from workers.events import batch_events
 from workers.heartbeat import Held
 from workers.main import make_context
 from workers.slots import claim_when_free
@@ -57,6 +58,7 @@ def main() -> None:
     context = make_context(settings, Database(settings.database_url))
     app = celery_app(settings)
     register(app, context, seconds)
+    batch_events(app)
     context.heartbeats.start()
     machines.announce(context.database, context.identity, f"bare@{context.identity.pid}", {}, utc_now())
     app.Worker(

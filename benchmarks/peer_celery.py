@@ -4,6 +4,7 @@ import sys
 
 from orchestrator.broker import celery_app
 from orchestrator.settings import load_settings
+from workers.events import batch_events
 
 
 def main() -> None:
@@ -14,6 +15,7 @@ def main() -> None:
     def empty() -> None:
         """Does nothing."""
 
+    batch_events(app)
     app.Worker(
         queues=["plain"],
         concurrency=int(sys.argv[1]),

@@ -26,6 +26,7 @@ from orchestrator.storage.attempts import WorkerIdentity
 from orchestrator.storage.engine import Database
 from workers.agents.registry import names
 from workers.context import WorkerContext
+from workers.events import batch_events
 from workers.gateway.server import Gateway
 from workers.heartbeat import Heartbeats
 from workers.slots import SlotSignal
@@ -150,6 +151,7 @@ def consume(app: Celery, context: WorkerContext, queue: str, slots: int) -> int:
     worker_ready.connect(ready, weak=False)
     # Celery's second SIGINT would kill at once; the leases make that safe, so its handlers stay as they are.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    batch_events(app)
     worker = app.Worker(
         queues=[queue],
         concurrency=slots + _SPARE_THREADS,
