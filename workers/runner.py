@@ -96,6 +96,8 @@ def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Cal
     finally:
         context.slots.freed()
         context.heartbeats.drop(claim.attempt_id)
+        recorder.close()
+        context.shipper.leave(spool)
         inbox.close()
 
 

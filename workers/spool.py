@@ -1,25 +1,29 @@
 """Telemetry on its way to the database: a file per attempt first, then shipped; an outage only delays it.
 
-Every record has a number within its attempt, so that shipping again after a crash stores nothing twice.
+Every record has a number within its attempt, so that shipping again after a crash stores nothing twice. Whoever
+writes a file holds a lock on it, which the kernel drops with the process: a file without one is a dead worker's.
 """
 
+import fcntl
 import json
 import logging
+import os
 import threading
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from orchestrator.clock import utc_now
 from orchestrator.domain.errors import StorageError
 from orchestrator.storage.engine import Database
-from orchestrator.storage.telemetry import EventRecord, StageRecord, ship
+from orchestrator.storage.telemetry import EventRecord, Refused, StageRecord, ship
 
 log = logging.getLogger("bakeoff.worker")
 
 _SHIP_SECONDS = 0.5
-_BATCH_LINES = 2000
+_BATCH_BYTES = 1_000_000
+_StageKey = tuple[str, int]
 _TIMES = ("started_at", "ended_at")
 
 
@@ -31,7 +35,11 @@ class Recorder:
         self._lock = threading.Lock()
         self._seq = 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: TextIO = path.open("a", encoding="utf-8")
+        # It gets its name when it is locked, so that nobody can take it for a dead worker's.
+        unnamed = path.with_name(f".{path.name}.new")
+        self._file: TextIO = unnamed.open("a", encoding="utf-8")
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unnamed.rename(path)
 
     def event(self, kind: str, data: Mapping[str, Any], stage_ordinal: int | None = None) -> None:
         """Something happened now."""
@@ -65,7 +73,11 @@ class Shipper:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._offsets: dict[Path, int] = {}
+        # Files that nobody writes any more: they go when all of them is shipped. With the lock on adopted ones.
+        self._left: dict[Path, BinaryIO | None] = {}
         self._lock = threading.Lock()
+        # Held while records are on their way, which may take as long as a database answers nothing.
+        self._shipping = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
 
@@ -83,56 +95,120 @@ class Shipper:
         with self._lock:
             self._offsets.setdefault(path, 0)
 
+    def leave(self, path: Path) -> None:
+        """Its writer has closed it: ship the rest when that is possible, then remove it."""
+        with self._lock:
+            if path in self._offsets:
+                self._left.setdefault(path, None)
+
     def adopt(self, spool: Path) -> int:
-        """Take over the files that a dead worker left. Returns how many."""
-        found = list(spool.glob("*.jsonl")) if spool.is_dir() else []
-        for path in found:
-            self.add(path)
-        return len(found)
+        """Take over the files that dead workers left. Returns how many."""
+        adopted = 0
+        for path in sorted(spool.glob("*.jsonl")) if spool.is_dir() else []:
+            lock = _lock_of_dead(path)
+            if lock is not None:
+                adopted += 1
+                with self._lock:
+                    self._offsets.setdefault(path, 0)
+                    self._left[path] = lock
+        return adopted
 
     def finish(self, path: Path) -> None:
         """Ship the rest of a closed file and remove it. Raises StorageError when the database is away."""
-        with self._lock:
+        with self._shipping:
             while self._ship_some(path):
                 pass
-            self._offsets.pop(path, None)
-            path.unlink(missing_ok=True)
+            self._remove(path)
 
     def _run(self) -> None:
         while not self._stop.is_set():
             self._stop.wait(_SHIP_SECONDS)
-            with self._lock:
-                for path in list(self._offsets):
-                    self._try_ship(path)
+            try:
+                self._round()
+            except StorageError as error:
+                log.warning("telemetry_waits files=%d error=%s", len(self._offsets), error)
+            except Exception:
+                # Whatever is wrong with one round, the telemetry of this worker must not end with it.
+                log.exception("telemetry_failed")
 
-    def _try_ship(self, path: Path) -> None:
-        try:
-            while self._ship_some(path):
-                pass
-        except StorageError as error:
-            log.warning("telemetry_waits file=%s error=%s", path, error)
-        except FileNotFoundError:
+    def _round(self) -> None:
+        with self._lock:
+            paths = list(self._offsets)
+        for path in paths:
+            with self._shipping:
+                try:
+                    while self._ship_some(path):
+                        pass
+                    if path in self._left:
+                        self._remove(path)
+                except FileNotFoundError:
+                    self._forget(path)
+
+    def _remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self._forget(path)
+
+    def _forget(self, path: Path) -> None:
+        with self._lock:
             self._offsets.pop(path, None)
+            lock = self._left.pop(path, None)
+        if lock is not None:
+            lock.close()
 
     def _ship_some(self, path: Path) -> bool:
         offset = self._offsets.get(path, 0)
         with path.open("rb") as file:
             file.seek(offset)
-            lines = file.readlines(_BATCH_LINES * 500)
+            lines = file.readlines(_BATCH_BYTES)
         if lines and not lines[-1].endswith(b"\n"):
             lines.pop()  # a writer is in the middle of it, or died there
         if not lines:
             return False
-        stage_records: dict[int, StageRecord] = {}
-        event_records: list[EventRecord] = []
-        for line in lines:
-            _sort_in(line, stage_records, event_records)
-        ship(self._database, list(stage_records.values()), event_records)
-        self._offsets[path] = offset + sum(map(len, lines))
+        try:
+            self._ship(lines)
+        except Refused:
+            for line in lines:
+                self._ship_alone(path, line)
+        with self._lock:
+            self._offsets[path] = offset + sum(map(len, lines))
         return True
 
+    def _ship(self, lines: list[bytes]) -> None:
+        stage_records: dict[_StageKey, StageRecord] = {}
+        event_records: list[EventRecord] = []
+        for line in lines:
+            try:
+                _sort_in(line, stage_records, event_records)
+            except (ValueError, KeyError, TypeError) as error:
+                # Half a line in the middle of a file: the disk was full once.
+                log.warning("telemetry_dropped bytes=%d error=%s", len(line), error)
+        ship(self._database, list(stage_records.values()), event_records)
 
-def _sort_in(line: bytes, stage_records: dict[int, StageRecord], event_records: list[EventRecord]) -> None:
+    def _ship_alone(self, path: Path, line: bytes) -> None:
+        try:
+            self._ship([line])
+        except Refused as error:
+            log.warning("telemetry_dropped file=%s bytes=%d error=%s", path, len(line), error)
+
+
+def _lock_of_dead(path: Path) -> BinaryIO | None:
+    """The lock of a file whose writer is dead; None when it lives, or another worker takes the file over."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    if os.fstat(file.fileno()).st_nlink == 0:  # shipped and removed between the two calls
+        file.close()
+        return None
+    return file
+
+
+def _sort_in(line: bytes, stage_records: dict[_StageKey, StageRecord], event_records: list[EventRecord]) -> None:
     record = json.loads(line)
     if record["type"] == "event":
         event_records.append(
@@ -146,11 +222,13 @@ def _sort_in(line: bytes, stage_records: dict[int, StageRecord], event_records: 
             )
         )
         return
-    ordinal = record["ordinal"]
+    key = record["attempt"], record["ordinal"]
     values = {
         name: datetime.fromisoformat(value) if name in _TIMES and value else value
         for name, value in record["values"].items()
     }
-    earlier = stage_records.get(ordinal)
+    earlier = stage_records.get(key)
+    if earlier is not None and "ended_at" in earlier.values and "ended_at" not in values:
+        return  # a finished stage stays as it ended: this was written by a slower thread
     merged = {**(earlier.values if earlier else {}), **values}
-    stage_records[ordinal] = StageRecord(attempt_id=record["attempt"], ordinal=ordinal, values=merged)
+    stage_records[key] = StageRecord(attempt_id=key[0], ordinal=key[1], values=merged)

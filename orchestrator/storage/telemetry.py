@@ -7,7 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, IntegrityError
 
+from orchestrator.domain.errors import BakeoffError
 from orchestrator.storage.engine import Database
 from orchestrator.storage.tables import events, stages
 
@@ -33,10 +35,23 @@ class EventRecord:
     data: Mapping[str, Any]
 
 
+class Refused(BakeoffError):
+    """The database will never take these records: their attempt is not in it, or a number is too large for it."""
+
+    kind = "refused"
+
+
 def ship(database: Database, stage_records: Sequence[StageRecord], event_records: Sequence[EventRecord]) -> None:
-    """Store the records in one transaction."""
+    """Store the records in one transaction. Raises Refused for what it will never take, which stores none of them."""
     if not stage_records and not event_records:
         return
+    try:
+        _ship(database, stage_records, event_records)
+    except (IntegrityError, DataError, OverflowError) as error:
+        raise Refused(f"{type(error).__name__}: {str(error)[:500]}") from error
+
+
+def _ship(database: Database, stage_records: Sequence[StageRecord], event_records: Sequence[EventRecord]) -> None:
     with database.write() as connection:
         for record in stage_records:
             _upsert_stage(connection, record)

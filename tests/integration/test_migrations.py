@@ -86,11 +86,15 @@ def file(sqlite_databases: SqliteDatabases) -> Iterator[Path]:
         yield path
 
 
+def _use(database: Database) -> None:
+    database.migrate()
+    ensure_slots(database, {POOL: 1})
+
+
 def refusal(url: str) -> str:
     """What opening and writing says; it must be a storage error."""
     with closing(Database(url, statement_timeout_seconds=0.2)) as database, pytest.raises(StorageError) as caught:
-        database.migrate()
-        ensure_slots(database, {POOL: 1})
+        _use(database)
     return str(caught.value)
 
 

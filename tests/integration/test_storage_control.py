@@ -1,0 +1,231 @@
+"""Cancel, pause, resume, requeue, park and wake: what people and clocks do to jobs in every state."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+import sqlalchemy as sa
+
+from orchestrator.domain.errors import StaleAttempt
+from orchestrator.domain.outcome import Outcome
+from orchestrator.storage import attempts, control, dispatch
+from orchestrator.storage.attempts import NoFreeSlot
+from orchestrator.storage.control import Selection
+from orchestrator.storage.engine import Database
+from orchestrator.storage.tables import accounts, jobs
+from tests.support.world import (
+    COMPLETE,
+    INFRA,
+    LATER,
+    NOW,
+    POOL,
+    WORKER,
+    A,
+    B,
+    add,
+    claim,
+    holders,
+    job,
+    order,
+    parked,
+    start,
+    state,
+)
+
+EVERYTHING = Selection(experiment="demo")
+SECOND = timedelta(seconds=1)
+
+
+def test_cancel_in_every_state(database: Database) -> None:
+    """Waiting jobs end at once, the running one is asked, the final ones stay as they are."""
+    needs = [A, A, POOL, POOL, POOL, A]
+    ready, paused, queued, running, done, parked_one = add(database, needs, capacities={A: 1, POOL: 3})
+    tokens = order(database)
+    attempts.withdraw(database, ready, tokens[ready])
+    control.pause(database, Selection(job_ids=[ready, paused]), "wait")
+    first = start(database)
+    assert [c.job_id for c in first] == [parked_one]
+    attempts.finish(database, first[0].attempt_id, parked(LATER), NOW)
+    control.resume(database, Selection(job_ids=[ready]))
+    live = claim(database, running, tokens[running])
+    ended = claim(database, done, tokens[done])
+    attempts.finish(database, ended.attempt_id, COMPLETE, NOW)
+    states = {one: state(database, one) for one in (ready, paused, queued, running, done, parked_one)}
+    assert list(states.values()) == ["ready", "paused", "queued", "running", "done", "parked"]
+
+    assert control.cancel(database, EVERYTHING, "enough", LATER) == (4, 1)
+    assert control.cancel(database, EVERYTHING, "enough", LATER) == (0, 1), "asking again changes nothing"
+    for one in (ready, paused, queued, parked_one):
+        row = job(database, one)
+        assert (row["state"], row["outcome"], row["detail"], row["finished_at"]) == (
+            "cancelled",
+            "cancelled",
+            "enough",
+            LATER,
+        )
+        assert (row["order_token"], row["wake_at"], row["waiting_reason"]) == (None, None, None)
+    assert state(database, done) == "done"
+    assert attempts.claim(database, queued, tokens[queued], WORKER, NOW) is None
+    assert attempts.cancelled_among(database, [live.attempt_id]) == {live.attempt_id}
+    cancelled = replace(COMPLETE, outcome=Outcome.CANCELLED, detail="enough")
+    assert attempts.finish(database, live.attempt_id, cancelled, LATER) == "cancelled"
+    assert order(database, LATER) == {}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (Outcome.COMPLETE, "done"),
+        (Outcome.INFRA_ERROR, "cancelled"),
+        (Outcome.QUOTA_PARKED, "cancelled"),
+        (Outcome.INTERRUPTED, "cancelled"),
+        (Outcome.PAUSED, "cancelled"),
+        (Outcome.WALL_TIMEOUT, "failed"),
+    ],
+)
+def test_a_job_that_shall_be_cancelled_does_not_come_back(
+    database: Database, outcome: Outcome, expected: str
+) -> None:
+    add(database, [A], capacities={A: 1})
+    [claimed] = start(database)
+    control.cancel(database, EVERYTHING, "enough", NOW)
+    result = replace(COMPLETE, outcome=outcome, detail="end", wake_at=LATER)
+    assert attempts.finish(database, claimed.attempt_id, result, NOW) == expected
+    assert order(database, LATER) == {}
+
+
+def test_a_cancelled_job_gets_another_try_on_request(database: Database) -> None:
+    [one] = add(database, [A], capacities={A: 1})
+    [claimed] = start(database)
+    control.cancel(database, EVERYTHING, "enough", NOW)
+    attempts.finish(database, claimed.attempt_id, INFRA, NOW)
+    assert control.requeue(database, EVERYTHING) == 1
+    assert control.requeue(database, EVERYTHING) == 0
+    [again] = start(database)
+    assert again.job_id == one
+    assert attempts.cancelled_among(database, [again.attempt_id]) == set()
+    assert attempts.finish(database, again.attempt_id, INFRA, NOW) == "ready", "its bound begins anew"
+
+
+def test_pause_holds_back_and_resume_lets_go(database: Database) -> None:
+    one, two = add(database, [A, A], capacities={A: 2})
+    tokens = order(database)
+    live = claim(database, one, tokens[one])
+    assert control.pause(database, EVERYTHING, "lunch") == 1
+    assert (state(database, one), state(database, two)) == ("running", "paused")
+    assert job(database, two)["waiting_reason"] == "lunch"
+    assert attempts.claim(database, two, tokens[two], WORKER, NOW) is None
+    assert order(database) == {}
+    assert control.resume(database, EVERYTHING) == 1
+    assert job(database, two)["waiting_reason"] is None
+    assert set(order(database)) == {two}
+    attempts.finish(database, live.attempt_id, COMPLETE, NOW)
+
+
+def test_a_selection_means_all_of_its_conditions(database: Database) -> None:
+    mine = add(database, [A] * 6, capacities={A: 1})
+    other = add(database, [A], experiment="other")
+    assert control.pause(database, Selection(experiment="demo", profile="profile-1"), "x") == 2
+    assert control.pause(database, Selection(experiment="demo", target="t", job_ids=[mine[0], *other]), "x") == 1
+    assert control.pause(database, Selection(experiment="nothing"), "x") == 0
+    assert control.pause(database, Selection(target="nothing"), "x") == 0
+    assert control.resume(database, Selection()) == 3
+
+
+def test_parked_until_the_reset_and_then_awake(database: Database) -> None:
+    one, two = add(database, [A, A], capacities={A: 1, B: 1})
+    [claimed] = start(database)
+    assert attempts.finish(database, claimed.attempt_id, parked(LATER), NOW) == "parked"
+    row = job(database, one)
+    assert (row["wake_at"], row["waiting_reason"]) == (LATER, "quota_parked: usage_limit")
+    [three] = add(database, [B], after=2)
+    assert set(order(database)) == {three}, "another account goes on"
+    assert dispatch.wake_parked(database, LATER - SECOND) == 0
+    assert order(database, LATER - SECOND) == {}
+    assert dispatch.wake_parked(database, LATER) == 1
+    assert dispatch.wake_parked(database, LATER) == 0
+    row = job(database, one)
+    assert (row["state"], row["wake_at"], row["waiting_reason"]) == ("ready", None, None)
+    assert list(order(database, LATER)) == [one]
+    assert state(database, two) == "ready"
+
+
+def test_times_come_back_as_they_were_given_in_utc(database: Database) -> None:
+    moment = datetime(2026, 7, 1, 23, 30, 0, 123456, tzinfo=timezone(timedelta(hours=-7)))
+    add(database, [A], capacities={A: 1})
+    with database.write() as connection:
+        connection.execute(accounts.update().values(parked_until=moment))
+    with database.read() as connection:
+        [found] = connection.execute(sa.select(accounts.c.parked_until)).scalars()
+        assert found == moment
+        assert found.tzinfo is UTC
+        late = sa.select(accounts.c.name).where(accounts.c.parked_until > moment.astimezone(UTC) - SECOND)
+        assert list(connection.execute(late).scalars()) == ["a"]
+
+
+def test_a_time_without_a_zone_is_refused(database: Database) -> None:
+    with pytest.raises(sa.exc.StatementError, match="without a time zone"), database.write() as connection:
+        connection.execute(accounts.update().values(parked_until=datetime(2026, 7, 1)))  # noqa: DTZ001
+
+
+def test_cancel_misses_no_job_while_jobs_move_from_state_to_state(database: Database) -> None:
+    """Workers and a dispatcher move jobs on while a person cancels everything: nothing slips through."""
+    add(database, [POOL] * 30, capacities={POOL: 4}, max_infra=1000)
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            for one, token in order(database).items():
+                try:
+                    claimed = attempts.claim(database, one, token, WORKER, NOW)
+                except NoFreeSlot:
+                    attempts.withdraw(database, one, token)
+                    continue
+                if claimed:
+                    attempts.finish(database, claimed.attempt_id, INFRA, NOW)
+
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(work) for _ in range(3)]
+        control.cancel(database, EVERYTHING, "enough", NOW)
+        with database.read() as connection:
+            waiting = sa.select(jobs.c.id).where(jobs.c.state != "cancelled", ~jobs.c.cancel_requested)
+            escaped = list(connection.execute(waiting).scalars())
+        stop.set()
+        for future in futures:
+            future.result(timeout=60)
+    assert escaped == []
+    assert holders(database) == {}
+
+
+def test_changes_of_many_rows_in_opposite_orders_do_not_deadlock(database: Database) -> None:
+    mine = add(database, [POOL] * 200, capacities={POOL: 100})
+    barrier = threading.Barrier(4)
+
+    def turn(act: int) -> None:
+        barrier.wait()
+        for _ in range(6):
+            if act == 0:
+                order(database)
+            elif act == 1:
+                control.pause(database, Selection(job_ids=mine[::-1]), "x")
+            elif act == 2:
+                control.resume(database, Selection(experiment="demo"))
+            else:
+                dispatch.ensure_slots(database, {POOL: 100, A: 2})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(turn, range(4)))
+
+
+def test_an_expired_attempt_hears_of_it(database: Database) -> None:
+    [one] = add(database, [A], capacities={A: 1})
+    [claimed] = start(database)
+    [beat] = attempts.live_beats(database)
+    attempts.expire(database, beat, "silent", NOW)
+    control.cancel(database, Selection(job_ids=[one]), "enough", NOW)
+    assert attempts.cancelled_among(database, [claimed.attempt_id]) == {claimed.attempt_id}
+    with pytest.raises(StaleAttempt):
+        attempts.finish(database, claimed.attempt_id, COMPLETE, NOW)
+    assert state(database, one) == "cancelled"
