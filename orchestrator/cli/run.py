@@ -59,7 +59,8 @@ def run_command(file: Path, as_json: bool, html: Path | None) -> int:
         from orchestrator.reports import terminal
 
         console = Console()
-        console.print(terminal.render(study, width=console.width))
+        console.print()
+        console.print(terminal.render_short(study, width=console.width))
     click.echo(f"report: {page.resolve()}", err=True)
     return ExitCode.OK
 

@@ -133,7 +133,8 @@ def _headline(view: LiveView) -> Text:
     final = sum(job.state in FINAL_JOB_STATES for job in view.jobs)
     text = Text(one_line(view.experiment, 80), style="bold")
     text.append(f"  {final} of {len(view.jobs)} jobs ended", style="not bold")
-    text.append(f" · ETA {format_duration(view.eta_seconds)}", style="not bold")
+    if final < len(view.jobs):
+        text.append(f" · ETA {format_duration(view.eta_seconds)}", style="not bold")
     text.append(f" · {view.now:%H:%M:%S}", style="not bold dim")
     text.append(f"\n{count_text(view.jobs)}", style="not bold")
     return text

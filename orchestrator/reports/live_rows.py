@@ -25,6 +25,7 @@ def live_view(database: Database, experiment: str, now: datetime) -> LiveView:
         current[stage.job_id] = stage
     needs = store.needs_of(database, experiment)
     slots = store.slots_now(database, now)
+    checking = store.checking(database, experiment)
     return LiveView(
         experiment=experiment,
         now=now,
@@ -35,7 +36,7 @@ def live_view(database: Database, experiment: str, now: datetime) -> LiveView:
                 profile=job.profile + "".join(f" {name}={value}" for name, value in sorted(job.params.items())),
                 repeat=job.repeat,
                 state=job.state,
-                stage=_stage(current.get(job.job_id), job),
+                stage=_stage(current.get(job.job_id), job, checking),
                 turns=current[job.job_id].turns if job.job_id in current else None,
                 tokens=job.tokens.total,
                 context_fill=_fill(current.get(job.job_id)),
@@ -56,10 +57,15 @@ def live_view(database: Database, experiment: str, now: datetime) -> LiveView:
     )
 
 
-def _stage(stage: StageRow | None, job: JobRow) -> str:
-    if stage is None or job.state is not JobState.RUNNING:
+def _stage(stage: StageRow | None, job: JobRow, checking: frozenset[int]) -> str:
+    if job.state is not JobState.RUNNING:
         return ""
-    return stage.stage if stage.ended_at is None else "checks"
+    if job.job_id in checking:
+        return "checks"
+    if stage is None:
+        return ""
+    # Behind the end of a stage the next one may have to wait for a slot of its own.
+    return stage.stage if stage.ended_at is None else "next stage"
 
 
 def _fill(stage: StageRow | None) -> float | None:

@@ -52,6 +52,29 @@ def comparison(study: Study) -> Table:
     )
 
 
+def short_comparison(study: Study) -> Table:
+    """The comparison in as few columns as an ordinary terminal has room for."""
+    rows = tuple(
+        (
+            entry.label,
+            f"{entry.solved}/{entry.results}",
+            rate_text(entry),
+            mean_of(entry.wall_seconds, "duration"),
+            mean_of(entry.tokens_total, "tokens"),
+            mean_of(entry.cost_usd_micros, "money"),
+        )
+        for entry in study.summaries
+    )
+    return Table(
+        key="short",
+        title="Profiles compared",
+        columns=("profile", "solved", "rate [95 %]", "wall", "tokens", "cost"),
+        rows=rows,
+        numeric=frozenset(range(1, 6)),
+        note="Solved of results; means over results. `bakeoff report` and the HTML page have the rest.",
+    )
+
+
 def rate_text(entry: VariantSummary) -> str:
     """`88 % [69–96]`; `no results` without any."""
     if entry.rate is None:

@@ -1,5 +1,7 @@
 """The report for a terminal: the verdict, then the tables."""
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table as RichTable
@@ -7,15 +9,26 @@ from rich.text import Text
 
 from orchestrator.analysis.study import Study
 from orchestrator.reports.table import Table
-from orchestrator.reports.tables import all_tables
+from orchestrator.reports.tables import all_tables, checks, short_comparison
 from orchestrator.reports.words import one_line
 
 
 def render(study: Study, width: int = 100) -> RenderableType:
     """The whole report. A table that would not fit `width` columns is shown as one block per row."""
+    return _report(study, all_tables(study), width)
+
+
+def render_short(study: Study, width: int = 100) -> RenderableType:
+    """What fits on a screen when a run has ended: the verdict, who solved what, and which checks told."""
+    return _report(study, (short_comparison(study), checks(study)), width)
+
+
+def _report(study: Study, tables: Sequence[Table], width: int) -> RenderableType:
     parts: list[RenderableType] = [Text(one_line(study.evidence.experiment), style="bold"), Text()]
     parts.extend(Padding(Text(sentence), (0, 0, 0, 0)) for sentence in study.verdict)
-    for table in all_tables(study):
+    for table in tables:
+        if not table.rows:
+            continue
         parts.extend([Text(), Text(table.title, style="bold"), _table(table, width)])
         if table.note:
             parts.append(Text(table.note, style="dim"))

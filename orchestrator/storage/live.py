@@ -5,10 +5,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from orchestrator.domain.states import JobState
+from orchestrator.domain.states import AttemptState, JobState
 from orchestrator.storage.dispatch import Slots, slots, split_needs
 from orchestrator.storage.engine import Database
-from orchestrator.storage.tables import experiments, jobs
+from orchestrator.storage.tables import attempts, experiments, jobs
 
 
 def needs_of(database: Database, experiment: str) -> dict[int, tuple[str, ...]]:
@@ -20,6 +20,18 @@ def needs_of(database: Database, experiment: str) -> dict[int, tuple[str, ...]]:
     )
     with database.read() as connection:
         return {row.id: split_needs(row.needs) for row in connection.execute(query)}
+
+
+def checking(database: Database, experiment: str) -> frozenset[int]:
+    """The jobs of an experiment whose stages are over and whose checks run."""
+    query = (
+        sa.select(jobs.c.id)
+        .join(attempts, attempts.c.id == jobs.c.attempt_id)
+        .join(experiments, experiments.c.id == jobs.c.experiment_id)
+        .where(experiments.c.name == experiment, attempts.c.state == AttemptState.CHECKING)
+    )
+    with database.read() as connection:
+        return frozenset(connection.execute(query).scalars())
 
 
 def slots_now(database: Database, now: datetime) -> dict[str, Slots]:
