@@ -36,6 +36,13 @@ class BatchedEvents(bootsteps.StartStopStep):
 
         dispatcher.on_send_buffered = buffered
 
+    def stop(self, consumer: Any) -> None:
+        """Let nothing wait any more: the timer ends with the worker, and how its last tasks ended would be lost."""
+        dispatcher = consumer.event_dispatcher
+        if dispatcher is not None:
+            dispatcher.on_send_buffered = dispatcher.flush
+            dispatcher.flush()
+
 
 def batch_events(app: Celery) -> None:
     """Make the workers of this application send their events in batches."""

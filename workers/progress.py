@@ -42,7 +42,7 @@ class ProgressSender:
         self._lock = threading.Condition()
         self._lines: dict[str, dict[str, Any]] = {}
         self._changed: set[str] = set()
-        self._withdrawn: deque[str] = deque(maxlen=1000)
+        self._withdrawn: deque[TaskLine] = deque(maxlen=1000)
         self._sending: str | None = None
         self._hostname = ""
 
@@ -76,12 +76,12 @@ class ProgressSender:
             self._changed.discard(task_id)
             self._lock.wait_for(lambda: self._sending != task_id, timeout=_LAST_LINE_SECONDS)
 
-    def withdraw(self, task_id: str, hostname: str) -> None:
+    def withdraw(self, line: TaskLine, hostname: str) -> None:
         """Show a hint that came too late as revoked. A job that runs or has ended keeps its state by Celery's rules
         of precedence, under which `revoked` ranks below both."""
         with self._lock:
             self._hostname = hostname
-            self._withdrawn.append(task_id)
+            self._withdrawn.append(line)
             self._lock.notify_all()
 
     def _run(self) -> None:
@@ -116,8 +116,8 @@ class ProgressSender:
                     due = list(self._changed or ([] if self._withdrawn else self._lines))
                     self._changed.clear()
                     late = [self._withdrawn.popleft() for _ in range(len(self._withdrawn))]
-                for task_id in late:
-                    events.send("task-revoked", uuid=task_id, terminated=False, signum=None, expired=False)
+                for line in late:
+                    _send_revoked(events, line)
                 for task_id in due:
                     self._send_line(events, task_id)
 
@@ -133,3 +133,9 @@ class ProgressSender:
             with self._lock:
                 self._sending = None
                 self._lock.notify_all()
+
+
+def _send_revoked(events: EventDispatcher, line: TaskLine) -> None:
+    # What Celery itself sends for a revoked task, and the name, which may be on its way still.
+    fields: dict[str, Any] = {"name": TASK_NAME, "args": line.label, "kwargs": ""}
+    events.send("task-revoked", uuid=line.task_id, terminated=False, signum=None, expired=False, **fields)

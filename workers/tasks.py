@@ -39,6 +39,6 @@ def register(app: Celery, context: WorkerContext) -> None:
             sender.end(task_id)
         if result == STALE_HINT:
             # The same hint, sent again, has the same id: a success here would hide the job that is running under it.
-            sender.withdraw(task_id, hostname)
+            sender.withdraw(line, hostname)
             raise Ignore
         return result

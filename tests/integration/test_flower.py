@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.flower import without_logins
+from orchestrator.broker import TASK_NAME, celery_app
+from orchestrator.flower import MAX_TASKS, without_logins
+from orchestrator.settings import load_settings
 from tests.support.flower import (
     PASSWORD,
     FlowerProcess,
@@ -157,6 +159,31 @@ def test_it_follows_to_the_next_run_in_the_same_home(lab: Lab, gate: Path) -> No
     gate.touch()
     flower.task_with(uuid=task["uuid"], state="SUCCESS")
     assert lab.end_of(again).code == 0
+    flower.stop()
+
+
+def test_a_hint_that_comes_too_late_hides_nothing_and_a_flood_of_tasks_is_bounded(lab: Lab) -> None:
+    write_held_matrix(lab, {"local": "local"})
+    lab.start("run", str(lab.file))
+    until((lab.home / "broker.url").exists, "the broker")
+    flower = FlowerProcess(lab, free_port())
+    task = flower.task_with(state="PROGRESS", result="build with local: 2 requests")
+
+    env = {"BAKEOFF_HOME": str(lab.home), "BAKEOFF_BROKER_URL": (lab.home / "broker.url").read_text()}
+    app = celery_app(load_settings(env))
+    for task_id in (task["uuid"], "too-late"):
+        app.send_task(TASK_NAME, args=[1, "another order"], queue="gpu.box", task_id=task_id, argsrepr="again")
+    late = flower.task_with(uuid="too-late", state="REVOKED")
+    assert late["args"] == "again"
+    assert flower.task_with(uuid=task["uuid"])["state"] == "PROGRESS"
+
+    with app.connection_for_write() as connection, app.events.Dispatcher(connection, hostname="w") as events:
+        for number in range(MAX_TASKS + 1000):
+            events.send("task-received", uuid=f"flood-{number}", name=TASK_NAME, args="", kwargs="")
+    flower.task_with(uuid=f"flood-{MAX_TASKS + 999}")
+    assert len(flower.tasks()) == MAX_TASKS
+    resident = int(Path(f"/proc/{flower.process.pid}/statm").read_text().split()[1]) * 4096
+    assert resident < 250 * 2**20
     flower.stop()
 
 
