@@ -13,14 +13,13 @@ from orchestrator.broker import TASK_NAME, celery_app
 from orchestrator.clock import utc_now
 from orchestrator.domain.outcome import Outcome
 from orchestrator.settings import load_settings
-from orchestrator.storage import attempts, machines
+from orchestrator.storage import machines
 from orchestrator.storage.attempts import AttemptResult
 from orchestrator.storage.engine import Database
 from workers.context import WorkerContext
 from workers.events import batch_events
 from workers.heartbeat import Held
 from workers.main import make_context
-from workers.slots import claim_when_free
 from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView
 
@@ -32,9 +31,7 @@ def register(app: Celery, context: WorkerContext, seconds: float) -> None:
 
     @app.task(name=TASK_NAME)
     def job(job_id: int, order_token: str) -> None:
-        claimed = claim_when_free(
-            context.database, context.slots, job_id, order_token, context.identity, patience_seconds=5.0
-        )
+        claimed = context.desk.claim(job_id, order_token, patience_seconds=5.0)
         if claimed is None:
             return
         inbox = StageInbox()
@@ -43,9 +40,8 @@ def register(app: Celery, context: WorkerContext, seconds: float) -> None:
         try:
             if seconds:
                 time.sleep(seconds)
-            attempts.finish(context.database, attempt_id, DONE, utc_now())
+            context.desk.finish(attempt_id, DONE)
         finally:
-            context.slots.freed()
             context.heartbeats.drop(attempt_id)
             inbox.close()
 

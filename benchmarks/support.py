@@ -89,7 +89,9 @@ def programs(commands: Sequence[Sequence[str]], env: dict[str, str], logs: Path)
         running = []
         for index, command in enumerate(commands):
             log = stack.enter_context((logs / f"program{index}.log").open("wb"))
-            running.append(subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=log, cwd=HERE.parent))
+            running.append(
+                subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=log, cwd=HERE.parent)
+            )
         try:
             yield
         finally:

@@ -8,7 +8,7 @@ from orchestrator.storage.attempts import WorkerIdentity
 from orchestrator.storage.engine import Database
 from workers.gateway.server import Gateway
 from workers.heartbeat import Heartbeats
-from workers.slots import SlotSignal
+from workers.slots import JobDesk
 from workers.spool import Shipper
 
 
@@ -24,4 +24,4 @@ class WorkerContext:
     artifacts: ArtifactStore
     identity: WorkerIdentity
     host_env: dict[str, str]
-    slots: SlotSignal
+    desk: JobDesk

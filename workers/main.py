@@ -29,7 +29,7 @@ from workers.context import WorkerContext
 from workers.events import batch_events
 from workers.gateway.server import Gateway
 from workers.heartbeat import Heartbeats
-from workers.slots import SlotSignal
+from workers.slots import JobDesk
 from workers.spool import Shipper
 from workers.supervision.sweep import sweep
 from workers.tasks import register
@@ -106,6 +106,7 @@ def make_context(settings: Settings, database: Database) -> WorkerContext:
     pid = os.getpid()
     ticks = start_ticks(pid)
     assert ticks is not None  # this process lives
+    identity = WorkerIdentity(machine=settings.machine, boot_id=boot_id(), pid=pid, start_ticks=ticks)
     return WorkerContext(
         settings=settings,
         database=database,
@@ -113,9 +114,9 @@ def make_context(settings: Settings, database: Database) -> WorkerContext:
         heartbeats=Heartbeats(settings, database),
         shipper=Shipper(database),
         artifacts=ArtifactStore(settings.artifacts),
-        identity=WorkerIdentity(machine=settings.machine, boot_id=boot_id(), pid=pid, start_ticks=ticks),
+        identity=identity,
+        desk=JobDesk(database, identity),
         host_env=host_environment(settings.home),
-        slots=SlotSignal(),
     )
 
 

@@ -24,7 +24,7 @@ from workers.heartbeat import Held
 from workers.judge import DEFAULT_PARK_SECONDS
 from workers.loops.registry import LOOPS
 from workers.loops.steps import LoopEnd, StageDone
-from workers.slots import StageSlots, claim_when_free
+from workers.slots import StageSlots
 from workers.spool import Recorder
 from workers.stage import AttemptFrame, StageRun, perform_stage
 from workers.supervision.inbox import StageInbox
@@ -65,14 +65,7 @@ class Work:
 
 def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Callable[[str], None]) -> str:
     """Claim the job and bring it to an outcome. Returns the outcome's name, or why nothing was done."""
-    claimed = claim_when_free(
-        context.database,
-        context.slots,
-        job_id,
-        order_token,
-        context.identity,
-        patience_seconds=context.settings.rehint_seconds / 2,
-    )
+    claimed = context.desk.claim(job_id, order_token, patience_seconds=context.settings.rehint_seconds / 2)
     if claimed is None:
         return STALE_HINT
     claim, asked_at = claimed
@@ -94,7 +87,7 @@ def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Cal
         log.warning("result_refused job=%d attempt=%s fence=%d", job_id, claim.attempt_id, claim.fence)
         return Outcome.LEASE_LOST.value
     finally:
-        context.slots.freed()
+        context.desk.slots.freed()
         context.heartbeats.drop(claim.attempt_id)
         recorder.close()
         context.shipper.leave(spool)
@@ -110,9 +103,9 @@ def _store(context: WorkerContext, claim: Claim, spool: Path, result: AttemptRes
     while True:
         try:
             context.shipper.finish(spool)
-            return attempts.finish(context.database, claim.attempt_id, result, utc_now())
+            return context.desk.finish(claim.attempt_id, result)
         except FileNotFoundError:
-            return attempts.finish(context.database, claim.attempt_id, result, utc_now())
+            return context.desk.finish(claim.attempt_id, result)
         except StorageError as error:
             log.warning("result_waits job=%d attempt=%s error=%s", claim.job_id, claim.attempt_id, error)
             pause.wait(_RETRY_SECONDS)
@@ -171,7 +164,7 @@ class Attempt:
         self._advance("work")
         end = self._loop(spec, tree)
         self._advance("check")
-        self._context.slots.freed()
+        self._context.desk.slots.freed()
         if end.outcome is not Outcome.LEASE_LOST:
             self._progress("checks")
             self._work.checks += check_final(self._context, self._commands, spec, tree)
@@ -231,7 +224,7 @@ class Attempt:
             started_at=self._started_at,
             progress=self._progress,
         )
-        self._slots = StageSlots(self._context.database, self._context.slots, self._claim, spec)
+        self._slots = StageSlots(self._context.database, self._context.desk.slots, self._claim, spec)
         while True:
             self._heed()
             step = following(spec, self._work.history)

@@ -1,14 +1,26 @@
-"""Waiting for slots: of a job that was hinted before one was free, and of an attempt between two stages."""
+"""Between a worker's threads and the jobs table: claiming, handing in, and waiting for slots."""
 
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
 from orchestrator.clock import boot_seconds, utc_now
+from orchestrator.domain.errors import StaleAttempt
 from orchestrator.domain.jobspec import JobSpec, ModelSpec
+from orchestrator.domain.states import JobState
 from orchestrator.storage import attempts
-from orchestrator.storage.attempts import Claim, WorkerIdentity
+from orchestrator.storage.attempts import (
+    Answer,
+    AttemptResult,
+    Claim,
+    End,
+    Hinted,
+    NoFreeSlot,
+    Parked,
+    WorkerIdentity,
+)
 from orchestrator.storage.engine import Database
+from workers.batching import Batcher
 
 # How often a waiting thread asks the database without having been told of a free slot (another worker's).
 _ASK_SECONDS = 0.5
@@ -38,31 +50,35 @@ class SlotSignal:
             self._condition.wait(seconds)
 
 
-def claim_when_free(
-    database: Database,
-    signal: SlotSignal,
-    job_id: int,
-    order_token: str,
-    worker: WorkerIdentity,
-    *,
-    patience_seconds: float,
-) -> Claimed | None:
-    """Claim the job as soon as its slots are free. None when stale, or ready again after the patience."""
-    began = boot_seconds()
-    while True:
-        asked_at = boot_seconds()
-        try:
-            claim = attempts.claim(database, job_id, order_token, worker, utc_now())
-        except attempts.NoFreeSlot:
-            if asked_at - began >= patience_seconds:
-                attempts.withdraw(database, job_id, order_token)
+class JobDesk:
+    """Where the threads of one worker claim jobs and hand in results; what comes together is stored together."""
+
+    def __init__(self, database: Database, worker: WorkerIdentity) -> None:
+        self.slots = SlotSignal()
+        self._database, self._worker = database, worker
+        self._claims = Batcher[Hinted, Answer](lambda hints: attempts.claim_many(database, hints))
+        self._ends = Batcher[End, JobState | None](lambda ends: attempts.finish_many(database, ends))
+
+    def claim(self, job_id: int, order_token: str, *, patience_seconds: float) -> Claimed | None:
+        """Claim the job as soon as its slots are free. None when stale, or ready again after the patience."""
+        began = boot_seconds()
+        while True:
+            asked_at = boot_seconds()
+            answer = self._claims.ask(Hinted(job_id, order_token, self._worker, utc_now()))
+            if not isinstance(answer, NoFreeSlot | Parked):
+                return Claimed(answer, asked_at) if answer else None
+            if isinstance(answer, Parked) or asked_at - began >= patience_seconds:
+                attempts.withdraw(self._database, job_id, order_token)
                 return None
-            signal.wait(_ASK_SECONDS)
-        except attempts.Parked:
-            attempts.withdraw(database, job_id, order_token)
-            return None
-        else:
-            return Claimed(claim, asked_at) if claim else None
+            self.slots.wait(_ASK_SECONDS)
+
+    def finish(self, attempt_id: str, result: AttemptResult) -> JobState:
+        """Store the result. Returns the job's new state. Raises StaleAttempt, and stores nothing, when too late."""
+        state = self._ends.ask(End(attempt_id, result, utc_now()))
+        self.slots.freed()
+        if state is None:
+            raise StaleAttempt
+        return state
 
 
 class StageSlots:

@@ -1,0 +1,59 @@
+"""The worker's part of the jobs table: claim, renew, record and end an attempt, each fenced.
+
+A claim raises the job's fencing number and draws a random attempt id. Every later write names the attempt: when it
+is no longer live, or its job has gone on, the write changes nothing and raises StaleAttempt.
+"""
+
+from orchestrator.storage.attempts.claims import Answer, Hinted, claim, claim_many, withdraw
+from orchestrator.storage.attempts.ends import End, expire, finish, finish_many
+from orchestrator.storage.attempts.living import (
+    CellInfo,
+    LocalAttempt,
+    advance,
+    cancelled_among,
+    cell_info,
+    claim_baseline,
+    live_beats,
+    local_attempts,
+    renew,
+)
+from orchestrator.storage.attempts.slots import release, take
+from orchestrator.storage.attempts.values import (
+    ArtifactRecord,
+    AttemptResult,
+    CheckRecord,
+    Claim,
+    NoFreeSlot,
+    Parked,
+    WorkerIdentity,
+)
+
+__all__ = [
+    "Answer",
+    "ArtifactRecord",
+    "AttemptResult",
+    "CellInfo",
+    "CheckRecord",
+    "Claim",
+    "End",
+    "Hinted",
+    "LocalAttempt",
+    "NoFreeSlot",
+    "Parked",
+    "WorkerIdentity",
+    "advance",
+    "cancelled_among",
+    "cell_info",
+    "claim",
+    "claim_baseline",
+    "claim_many",
+    "expire",
+    "finish",
+    "finish_many",
+    "live_beats",
+    "local_attempts",
+    "release",
+    "renew",
+    "take",
+    "withdraw",
+]

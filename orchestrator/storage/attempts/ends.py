@@ -1,0 +1,177 @@
+"""Ending attempts: the result is stored, slots go back and the job moves on, only while the attempt is still live.
+
+Many ends make one transaction: the commit and its fsync are what a short job costs most.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from orchestrator.domain.errors import StaleAttempt
+from orchestrator.domain.lease import Beat
+from orchestrator.domain.outcome import Outcome, OutcomeClass, job_event, outcome_class
+from orchestrator.domain.states import JOB_MOVES, AttemptState, JobState, move
+from orchestrator.storage.attempts.slots import free_slots
+from orchestrator.storage.attempts.values import UNKNOWN_RESET, AttemptResult
+from orchestrator.storage.engine import Database
+from orchestrator.storage.tables import accounts, artifacts, attempts, cells, checks, is_live, jobs
+
+
+class End(NamedTuple):
+    """An attempt's end. With `seen_heartbeat` it holds only while nobody has raised that number."""
+
+    attempt_id: str
+    result: AttemptResult
+    now: datetime
+    seen_heartbeat: int | None = None
+
+
+_NOT_COLUMNS = ("checks", "artifacts", "wake_at", "parked_account")
+_RESULT_COLUMNS = tuple(f.name for f in fields(AttemptResult) if f.name not in _NOT_COLUMNS)
+_ENDING = (
+    sa.select(
+        attempts.c.id,
+        attempts.c.heartbeat,
+        jobs.c.id.label("job_id"),
+        jobs.c.infra_attempts,
+        jobs.c.cancel_requested,
+        cells.c.target_id,
+        cells.c.spec["limits"]["max_infra_attempts"].as_integer().label("max_infra_attempts"),
+    )
+    # The job must name this very attempt under its fencing number: an end that comes late finds no row.
+    .join(
+        jobs,
+        sa.and_(
+            jobs.c.id == attempts.c.job_id,
+            jobs.c.attempt_id == attempts.c.id,
+            jobs.c.fence == attempts.c.fence,
+        ),
+    )
+    .join(cells, cells.c.id == jobs.c.cell_id)
+    .where(attempts.c.id.in_(sa.bindparam("attempts", expanding=True)), is_live)
+    .order_by(attempts.c.id)
+    .with_for_update(of=[attempts, jobs])
+)
+_END = (
+    attempts.update()
+    .where(attempts.c.id == sa.bindparam("attempt"))
+    .values(
+        state=AttemptState.ENDED,
+        waits_for=None,
+        ended_at=sa.bindparam("now"),
+        **{name: sa.bindparam(f"new_{name}") for name in _RESULT_COLUMNS},
+    )
+)
+_MOVED_COLUMNS = ("state", "infra_attempts", "outcome", "detail", "waiting_reason", "wake_at", "finished_at")
+_MOVE = (
+    jobs.update()
+    .where(jobs.c.id == sa.bindparam("job"))
+    .values(attempt_id=None, **{name: sa.bindparam(f"new_{name}") for name in _MOVED_COLUMNS})
+)
+
+
+def expire(database: Database, beat: Beat, detail: str, now: datetime) -> bool:
+    """End a silent attempt as `lease_lost`; False when its heartbeat has moved or it has ended meanwhile."""
+    result = AttemptResult(outcome=Outcome.LEASE_LOST, detail=detail)
+    return finish_many(database, [End(beat.attempt_id, result, now, beat.heartbeat)])[0] is not None
+
+
+def finish(database: Database, attempt_id: str, result: AttemptResult, now: datetime) -> JobState:
+    """Store the result, free the slots and move the job on. Returns the job's new state.
+
+    Raises StaleAttempt, and stores nothing, when the attempt no longer owns its job.
+    """
+    state = finish_many(database, [End(attempt_id, result, now)])[0]
+    if state is None:
+        raise StaleAttempt
+    return state
+
+
+def finish_many(database: Database, ends: Sequence[End]) -> list[JobState | None]:
+    """End each of these attempts in one transaction. The jobs' new states; None where the end came too late."""
+    with database.write() as connection:
+        found = connection.execute(_ENDING, {"attempts": [end.attempt_id for end in ends]})
+        rows = {row.id: row for row in found}
+        valid: list[tuple[End, Any]] = []
+        states: list[JobState | None] = []
+        for end in ends:
+            row = rows.pop(end.attempt_id, None)
+            if row is None or (end.seen_heartbeat is not None and row.heartbeat != end.seen_heartbeat):
+                states.append(None)
+                continue
+            valid.append((end, row))
+            states.append(_next_state(end.result, row))
+        if valid:
+            _store(connection, valid, [state for state in states if state is not None])
+    return states
+
+
+def _next_state(result: AttemptResult, row: Any) -> JobState:
+    event = job_event(
+        result.outcome,
+        infra_attempts=row.infra_attempts + _infra(result),
+        max_infra_attempts=row.max_infra_attempts or 1,
+    )
+    if row.cancel_requested and event in ("requeue", "park", "pause"):
+        event = "cancel"
+    return move(JOB_MOVES, JobState.RUNNING, event)
+
+
+def _infra(result: AttemptResult) -> int:
+    return 1 if outcome_class(result.outcome) is OutcomeClass.INFRA else 0
+
+
+def _store(connection: sa.Connection, valid: Sequence[tuple[End, Any]], states: Sequence[JobState]) -> None:
+    connection.execute(
+        _END,
+        [
+            {f"new_{name}": getattr(end.result, name) for name in _RESULT_COLUMNS}
+            | {"attempt": end.attempt_id, "now": end.now}
+            for end, _ in valid
+        ],
+    )
+    free_slots(connection, [end.attempt_id for end, _ in valid])
+    for end, row in valid:
+        _store_extras(connection, end, row.target_id)
+    connection.execute(_MOVE, [_moved(end, row, state) for (end, row), state in zip(valid, states, strict=True)])
+
+
+def _moved(end: End, row: Any, state: JobState) -> dict[str, Any]:
+    result = end.result
+    final = state not in (JobState.READY, JobState.PARKED, JobState.PAUSED)
+    moved = {
+        "state": state,
+        "infra_attempts": row.infra_attempts + _infra(result),
+        "outcome": result.outcome if final else None,
+        "detail": result.detail if final else None,
+        "waiting_reason": None if final else f"{result.outcome}: {result.detail}",
+        "wake_at": _wake_at(end) if state is JobState.PARKED else None,
+        "finished_at": end.now if final else None,
+    }
+    return {"job": row.job_id} | {f"new_{name}": value for name, value in moved.items()}
+
+
+def _store_extras(connection: sa.Connection, end: End, target_id: int) -> None:
+    result = end.result
+    if result.checks:
+        key = {"attempt_id": end.attempt_id, "target_id": target_id}
+        connection.execute(checks.insert(), [key | asdict(record) for record in result.checks])
+    if result.artifacts:
+        key = {"attempt_id": end.attempt_id}
+        connection.execute(artifacts.insert(), [key | asdict(record) for record in result.artifacts])
+    if result.parked_account is not None:
+        _park_account(connection, result.parked_account, _wake_at(end), result.detail)
+
+
+def _wake_at(end: End) -> datetime:
+    return end.result.wake_at or end.now + UNKNOWN_RESET
+
+
+def _park_account(connection: sa.Connection, name: str, until: datetime, reason: str) -> None:
+    """Two sessions of an account may meet two limits: it is parked until the later reset."""
+    earlier = sa.or_(accounts.c.parked_until.is_(None), accounts.c.parked_until < until)
+    park = accounts.update().where(accounts.c.name == name, earlier)
+    connection.execute(park.values(parked_until=until, parked_reason=reason))

@@ -1,0 +1,95 @@
+"""What workers and the tables tell each other about attempts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from orchestrator.domain.check import CheckStatus
+from orchestrator.domain.errors import Conflict
+from orchestrator.domain.outcome import Outcome
+
+# A limit whose reset nobody named is tried again after this.
+UNKNOWN_RESET = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerIdentity:
+    """Which process on which boot of which machine: enough to prove later that it is dead."""
+
+    machine: str
+    boot_id: str
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A job that this worker now owns."""
+
+    attempt_id: str
+    job_id: int
+    fence: int
+    number: int
+    repeat: int
+    cell_id: int
+    resources: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRecord:
+    """Result of one check. `kind` is `final` or `baseline`."""
+
+    kind: str
+    name: str
+    status: CheckStatus
+    exit_code: int | None
+    seconds: float | None
+    reason: str | None
+    log_sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactRecord:
+    """A kept file."""
+
+    name: str
+    kind: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptResult:
+    """Everything that an attempt leaves. What is not known is None."""
+
+    outcome: Outcome
+    detail: str
+    wall_seconds: float | None = None
+    lease_wait_seconds: float | None = None
+    working_seconds: float | None = None
+    rate_limit_wait_seconds: float | None = None
+    base_sha: str | None = None
+    baseline_sha: str | None = None
+    final_sha: str | None = None
+    branch: str | None = None
+    files_changed: int | None = None
+    lines_added: int | None = None
+    lines_removed: int | None = None
+    commits: int | None = None
+    final_text: str | None = None
+    wake_at: datetime | None = None
+    parked_account: str | None = None
+    checks: Sequence[CheckRecord] = field(default_factory=tuple)
+    artifacts: Sequence[ArtifactRecord] = field(default_factory=tuple)
+
+
+class NoFreeSlot(Conflict):
+    """Every slot of a resource is taken."""
+
+
+class Parked(Conflict):
+    """The account is parked until its limit resets."""
+
+    def __init__(self, resource: str, until: datetime) -> None:
+        self.resource, self.until = resource, until
+        super().__init__(f"{resource} is parked until {until:%Y-%m-%d %H:%M:%S} UTC")
