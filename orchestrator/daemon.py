@@ -1,11 +1,15 @@
-"""The scheduler's loop: reap, wake, dispatch, send. Everything it knows it can lose; the database has the truth."""
+"""The scheduler's loops: reap, wake, dispatch; and send. Everything it knows it can lose; the database has the truth.
+
+Sending has a thread of its own: a broker that is away holds every publish up for 6 to 10 seconds, and a scheduler
+that does not look at the heartbeats for so long takes itself for blind and expires nothing.
+"""
 
 import logging
 import threading
 from collections.abc import Callable
 
 from celery import Celery
-from kombu.exceptions import OperationalError as BrokerError
+from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from orchestrator.broker import publish
@@ -20,9 +24,16 @@ from orchestrator.storage.engine import Database
 
 log = logging.getLogger("bakeoff.scheduler")
 
+# Between two tries while the database or the broker is away.
+_AWAY_SECONDS = 1.0
+# How long the end waits for hints that are just going out.
+_LAST_SEND_SECONDS = 5.0
+# Share of the usual pause after a pass that started something.
+_BUSY = 0.2
+
 
 class Scheduler:
-    """One scheduler process. `run` returns when `stop` is set."""
+    """One scheduler process."""
 
     def __init__(self, settings: Settings, database: Database, app: Celery) -> None:
         self._settings, self._database, self._app = settings, database, app
@@ -32,29 +43,53 @@ class Scheduler:
         # When each open hint was last sent, on the boot clock; lost at a restart, which sends all of them again.
         self._sent: dict[tuple[int, str], float] = {}
         self._next_reap = 0.0
+        self._decided = threading.Event()
 
     def run(self, stop: threading.Event, on_pass: Callable[[], None] = lambda: None) -> None:
         """Pass after pass until `stop`. A database or broker that is away is logged once a second and waited for."""
+        sender = threading.Thread(target=self._keep_sending, args=(stop,), name="hints", daemon=True)
+        sender.start()
         while not stop.is_set():
-            try:
-                self.tick()
-                pause = self._settings.tick_seconds
-            except (StorageError, BrokerError, RedisError, OSError) as error:
-                log.warning("pass_failed kind=%s error=%s", type(error).__name__, error)
-                pause = 1.0
+            started = self._tried(self.decide)
+            self._decided.set()
             on_pass()
-            stop.wait(pause)
+            # While jobs are short enough to keep a pass busy, the next one follows sooner.
+            pause = self._settings.tick_seconds * (_BUSY if started else 1.0)
+            stop.wait(_AWAY_SECONDS if started is None else pause)
+        self._decided.set()
+        sender.join(_LAST_SEND_SECONDS)
+
+    def _keep_sending(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self._decided.wait()
+            self._decided.clear()
+            if self._tried(self.send) is None:
+                stop.wait(_AWAY_SECONDS)
+
+    def _tried(self, act: Callable[[], int]) -> int | None:
+        try:
+            return act()
+        except (StorageError, KombuError, RedisError, OSError) as error:
+            log.warning("pass_failed kind=%s error=%s", type(error).__name__, error)
+            return None
 
     def tick(self) -> int:
-        """One pass. Returns how many hints were sent."""
+        """One pass of both. Returns how many hints were sent."""
+        self.decide()
+        return self.send()
+
+    def decide(self) -> int:
+        """What the database alone decides: which leases have expired, what is awake again, and what starts next.
+
+        Returns how many jobs were queued.
+        """
         now = boot_seconds()
         if now >= self._next_reap:
             # A quarter of the ttl is fine enough to judge it, and a second is often enough for short ones.
             self._next_reap = now + min(1.0, self._settings.lease_ttl_seconds / 4)
             self._reap()
             store.wake_parked(self._database, utc_now())
-        dispatch(self._database, utc_now())
-        return self._send()
+        return len(dispatch(self._database, utc_now()))
 
     def _reap(self) -> None:
         asked_at = boot_seconds()
@@ -64,7 +99,8 @@ class Scheduler:
             if attempts.expire(self._database, beat, detail, utc_now()):
                 log.warning("lease_expired attempt=%s heartbeat=%d", beat.attempt_id, beat.heartbeat)
 
-    def _send(self) -> int:
+    def send(self) -> int:
+        """Send the hints that were never sent or stayed unclaimed too long. Returns how many."""
         now = boot_seconds()
         with self._database.read() as connection:
             hints = store.open_hints(connection)

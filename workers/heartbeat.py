@@ -93,6 +93,9 @@ class Heartbeats:
                 except StorageError as error:
                     # The shim holds the deadline: if this goes on too long the trees end without us.
                     log.warning("heartbeat_failed attempts=%d error=%s", len(held), error)
+                except Exception:
+                    # A bug in one round must not end the renewals of every attempt of this worker.
+                    log.exception("heartbeat_failed attempts=%d", len(held))
             self._stop.wait(min(_CANCEL_POLL_SECONDS, self._settings.heartbeat_seconds))
 
     def _renew(self, held: dict[str, Held]) -> None:

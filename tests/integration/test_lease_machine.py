@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from orchestrator.domain.errors import StaleAttempt
-from orchestrator.domain.lease import Observer, holder_deadline
+from orchestrator.domain.lease import Beat, Observer, holder_deadline
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
 from orchestrator.storage import attempts, control, dispatch
@@ -178,7 +178,7 @@ class LeaseMachine(RuleBasedStateMachine):
                 self.expire(beat)
             self.clock += 2
 
-    def expire(self, beat: attempts.Beat) -> None:
+    def expire(self, beat: Beat) -> None:
         for worker in self.workers:
             for held in worker.held:
                 if held.attempt_id == beat.attempt_id:
@@ -328,7 +328,7 @@ def _fast(connection: sqlite3.Connection, _record: object) -> None:
 
 def run(databases: Databases, examples: int, steps: int) -> None:
     machine = type("Machine", (LeaseMachine,), {"databases": databases})
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=examples,
