@@ -240,6 +240,7 @@ class Attempt:
 
     def _hold(self, model: ModelSpec) -> None:
         assert self._slots is not None  # made before the loop
+        self._progress(f"next stage, on {model.resource}")
         try:
             self._slots.hold(model, self._heed)
         except attempts.Parked as parked:
