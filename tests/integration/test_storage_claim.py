@@ -15,7 +15,7 @@ from orchestrator.domain.errors import StaleAttempt
 from orchestrator.domain.lease import Beat
 from orchestrator.domain.outcome import Outcome
 from orchestrator.storage import attempts, control, tables
-from orchestrator.storage.attempts import ArtifactRecord, AttemptResult, CheckRecord, Claim, NoFreeSlot
+from orchestrator.storage.attempts import ArtifactRecord, AttemptResult, CheckRecord, Claim, Hinted, NoFreeSlot
 from orchestrator.storage.control import Selection
 from orchestrator.storage.dispatch import ensure_slots, queue_jobs
 from orchestrator.storage.engine import Database
@@ -394,4 +394,40 @@ def test_slots_shrink_while_they_are_in_use(database: Database) -> None:
     ensure_slots(database, {POOL: 3})
     for one in (third, fourth):
         attempts.finish(database, one.attempt_id, COMPLETE, NOW)
+    assert holders(database) == {}
+
+
+def test_batches_renewals_and_cancellations_do_not_wait_for_each_other(database: Database) -> None:
+    """Ends of many attempts lock many rows, as do renewals, orders of people and a fleet that changes."""
+    names = [f"pool:{number}" for number in range(3)]
+    capacities = dict.fromkeys(names, 8)
+    mine = add(database, [",".join(names)] * 24, capacities=capacities, max_infra=10_000)
+    stop = threading.Event()
+    again = replace(COMPLETE, outcome=Outcome.INTERRUPTED, detail="again")
+
+    def work(_: int) -> int:
+        rounds = 0
+        while not stop.is_set():
+            hints = [Hinted(one, token, WORKER, NOW) for one, token in order(database).items()]
+            got = [one for one in attempts.claim_many(database, hints) if isinstance(one, Claim)]
+            attempts.renew(database, [one.attempt_id for one in got[::-1]])
+            attempts.finish_many(database, [attempts.End(one.attempt_id, again, NOW) for one in got])
+            rounds += 1
+        return rounds
+
+    def disturb() -> None:
+        for _ in range(25):
+            attempts.renew(database, [beat.attempt_id for beat in attempts.live_beats(database)])
+            control.cancel(database, Selection(job_ids=mine), "x", NOW)
+            ensure_slots(database, dict.fromkeys(names, 6))
+            control.requeue(database, Selection(job_ids=mine[::-1]))
+            ensure_slots(database, capacities)
+
+    with ThreadPoolExecutor(4) as pool:
+        workers = [pool.submit(work, number) for number in range(3)]
+        try:
+            pool.submit(disturb).result(timeout=120)
+        finally:
+            stop.set()
+        assert all(worker.result(timeout=60) for worker in workers)
     assert holders(database) == {}

@@ -52,7 +52,8 @@ _ENDING = (
     )
     .join(cells, cells.c.id == jobs.c.cell_id)
     .where(attempts.c.id.in_(sa.bindparam("attempts", expanding=True)), is_live)
-    .order_by(attempts.c.id)
+    # The order in which everybody locks jobs: two that lock many cannot wait for each other.
+    .order_by(jobs.c.id)
     .with_for_update(of=[attempts, jobs])
 )
 _END = (

@@ -9,7 +9,7 @@ from orchestrator.domain.errors import StaleAttempt
 from orchestrator.domain.lease import Beat
 from orchestrator.domain.states import ATTEMPT_MOVES, AttemptState, sources
 from orchestrator.storage.attempts.slots import free_slots
-from orchestrator.storage.engine import Database
+from orchestrator.storage.engine import Database, lock_in_order
 from orchestrator.storage.tables import attempts, cells, checks, experiments, is_live, jobs, targets
 
 
@@ -36,13 +36,10 @@ def cell_info(database: Database, cell_id: int) -> CellInfo:
 
 def renew(database: Database, attempt_ids: Sequence[str]) -> set[str]:
     """Raise the heartbeat of live attempts. Returns those that are still owned."""
-    change = (
-        attempts.update()
-        .where(attempts.c.id.in_(attempt_ids), is_live)
-        .values(heartbeat=attempts.c.heartbeat + 1)
-        .returning(attempts.c.id)
-    )
+    mine = sa.and_(attempts.c.id.in_(attempt_ids), is_live)
+    change = attempts.update().where(mine).values(heartbeat=attempts.c.heartbeat + 1).returning(attempts.c.id)
     with database.write() as connection:
+        lock_in_order(connection, attempts.c.job_id, mine)
         return set(connection.execute(change).scalars())
 
 

@@ -1,4 +1,4 @@
-"""Slots of resources: taking and giving back rows of `leases`. The row's holder is a column, so it has one at most."""
+"""Slots of resources: taking and giving back rows of `leases`. The row's holder is a column: it has one at most."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -28,9 +28,16 @@ _TAKE = (
     .values(attempt_id=sa.bindparam("attempt"), since=sa.bindparam("now"))
 )
 _other = leases.alias("other")
+_mine = leases.alias("mine")
+_IN_ORDER = (
+    sa.select(_mine.c.resource, _mine.c.slot)
+    .where(_mine.c.attempt_id.in_(sa.bindparam("attempts", expanding=True)))
+    .order_by(_mine.c.resource, _mine.c.slot)
+    .with_for_update()  # as a fleet that changes locks them
+)
 _RELEASE = (
     leases.update()
-    .where(leases.c.attempt_id.in_(sa.bindparam("attempts", expanding=True)))
+    .where(sa.tuple_(leases.c.resource, leases.c.slot).in_(_IN_ORDER))
     .values(attempt_id=None, since=None)
     .returning(
         leases.c.resource,
