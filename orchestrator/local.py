@@ -13,7 +13,7 @@ from typing import Self
 from orchestrator.broker import celery_app
 from orchestrator.clock import boot_seconds
 from orchestrator.daemon import Scheduler
-from orchestrator.domain.errors import Conflict, Unavailable
+from orchestrator.domain.errors import BakeoffError, Conflict, Unavailable
 from orchestrator.embedded import Child, EmbeddedBroker
 from orchestrator.settings import Settings, child_environment
 from orchestrator.storage.engine import Database
@@ -128,6 +128,8 @@ class LocalFleet:
         if self._broker is not None and not self._broker.alive():
             log.warning("broker_restarted")
             self._broker.restart()
+        if not self._thread.is_alive():
+            raise BakeoffError("the scheduler has ended by itself: this is a bug; its error is in the log")
         for worker in self._workers:
             worker.keep_alive()
 

@@ -39,6 +39,8 @@ from workers.worktrees.worktree import JobTree
 log = logging.getLogger("bakeoff.worker")
 
 _RETRY_SECONDS = 1.0
+# No limit resets later than monthly; a provider that says so has its units wrong.
+_LONGEST_PARK_SECONDS = 35 * 86400.0
 # What `run_job` returns for a hint that names no job to be started now.
 STALE_HINT = "stale hint"
 
@@ -338,4 +340,4 @@ def _reset_moment(run: StageRun) -> datetime:
         moment = error.resets_at_epoch
     elif error is not None and error.retry_after_seconds is not None:
         moment = now + error.retry_after_seconds
-    return datetime.fromtimestamp(max(now, moment), UTC)
+    return datetime.fromtimestamp(min(max(now, moment), now + _LONGEST_PARK_SECONDS), UTC)
