@@ -131,9 +131,9 @@ def test_it_comes_back_after_its_own_death_and_after_the_brokers(lab: Lab, gate:
 
     second = FlowerProcess(lab, free_port())
     again = second.task_with(state="PROGRESS", result="build with opus: 2 requests")
-    assert [again[name] for name in ("uuid", "name", "args", "started")] == [
-        told[name] for name in ("uuid", "name", "args", "started")
-    ]
+    assert [again[name] for name in ("uuid", "name", "args")] == [told[name] for name in ("uuid", "name", "args")]
+    # Flower adds its own estimate of the network's delay to the worker's clock.
+    assert again["started"] == pytest.approx(told["started"], abs=0.1)
 
     broker = lab.broker(run)
     assert broker is not None
