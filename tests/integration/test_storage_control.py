@@ -1,6 +1,7 @@
 """Cancel, pause, resume, requeue, park and wake: what people and clocks do to jobs in every state."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -15,6 +16,9 @@ from orchestrator.storage.attempts import NoFreeSlot
 from orchestrator.storage.control import Selection
 from orchestrator.storage.engine import Database
 from orchestrator.storage.tables import accounts, jobs
+from orchestrator.storage.tables import attempts as attempt_table
+from tests.support.databases import PostgresDatabases
+from tests.support.waiting import until
 from tests.support.world import (
     COMPLETE,
     INFRA,
@@ -217,6 +221,42 @@ def test_changes_of_many_rows_in_opposite_orders_do_not_deadlock(database: Datab
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(turn, range(4)))
+
+
+def _pause(database: Database) -> object:
+    return control.pause(database, EVERYTHING, "x")
+
+
+def _renew(database: Database) -> object:
+    return attempts.renew(database, [beat.attempt_id for beat in attempts.live_beats(database)])
+
+
+@pytest.mark.parametrize("many", [_pause, _renew])
+def test_many_rows_are_locked_in_the_order_of_their_jobs(
+    postgres_databases: PostgresDatabases, many: Callable[[Database], object]
+) -> None:
+    """While it waits for the first row it must not hold the second: so two of them would block each other."""
+    with postgres_databases.fresh() as database:
+        one, two = add(database, [POOL] * 2, capacities={POOL: 2})
+        if many is _renew:
+            start(database)
+        table, key = (attempt_table, attempt_table.c.job_id) if many is _renew else (jobs, jobs.c.id)
+        with database.write() as connection:
+            # A new version of the first row goes behind the second one, which a plain scan then meets first.
+            connection.execute(sa.update(table).where(key == one).values(fence=1))
+        with ThreadPoolExecutor(1) as pool, database.write() as connection:
+            connection.execute(sa.select(key).where(key == one).with_for_update())
+            waiting = pool.submit(many, database)
+            until(lambda: _blocked(database), "the change of many rows to wait")
+            connection.execute(sa.select(key).where(key == two).with_for_update(nowait=True))
+            connection.commit()
+            waiting.result(timeout=60)
+
+
+def _blocked(database: Database) -> int:
+    query = sa.text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = :name")
+    with database.read() as connection:
+        return int(connection.execute(query, {"name": database.url.database}).scalar_one())
 
 
 def test_an_expired_attempt_hears_of_it(database: Database) -> None:
