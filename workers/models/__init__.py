@@ -1,1 +1,0 @@
-"""Health and slots of local model servers."""
