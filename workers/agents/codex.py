@@ -21,11 +21,11 @@ from orchestrator.domain.events import (
     ToolCalled,
     TurnEnded,
 )
+from orchestrator.domain.provider_errors import kind_of_status
 from orchestrator.domain.usage import TokenUsage
 from workers.agents.base import Launch, StageContext
 from workers.agents.codex_rollout import Rollouts, usage_of
 from workers.agents.environment import clean_env, program_version, require_program
-from workers.agents.faults import kind_of_status
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, pick, text
 

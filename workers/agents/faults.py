@@ -1,60 +1,11 @@
-"""Which kind of error a status, an error code and headers tell. Structured fields only, never prose."""
+"""The errors of HTTP answers as agents repeat them."""
 
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-from orchestrator.domain.events import ErrorKind, ErrorSeen
+from orchestrator.domain.events import ErrorSeen
+from orchestrator.domain.provider_errors import kind_of_code, kind_of_status
 from workers.agents.reading import number, parse_object, pick, text
-
-# Codes and types that providers put into an error's body, and that agents repeat. They say more than the status.
-_CODES = {
-    "insufficient_quota": ErrorKind.QUOTA_EXHAUSTED,
-    "billing_hard_limit_reached": ErrorKind.QUOTA_EXHAUSTED,
-    "billing_error": ErrorKind.QUOTA_EXHAUSTED,
-    "usage_limit_reached": ErrorKind.USAGE_LIMIT,
-    "usage_limit_exceeded": ErrorKind.USAGE_LIMIT,
-    "rate_limit_exceeded": ErrorKind.RATE_LIMIT,
-    "rate_limit_error": ErrorKind.RATE_LIMIT,
-    "invalid_api_key": ErrorKind.AUTH,
-    "authentication_error": ErrorKind.AUTH,
-    "permission_error": ErrorKind.AUTH,
-    "unauthorized": ErrorKind.AUTH,
-    "context_length_exceeded": ErrorKind.CONTEXT_OVERFLOW,
-    "context_window_exceeded": ErrorKind.CONTEXT_OVERFLOW,
-    "exceed_context_size_error": ErrorKind.CONTEXT_OVERFLOW,  # llama.cpp
-    "request_too_large": ErrorKind.CONTEXT_OVERFLOW,
-    "overloaded_error": ErrorKind.OVERLOADED,
-    "server_overloaded": ErrorKind.OVERLOADED,
-    "server_is_overloaded": ErrorKind.OVERLOADED,
-    "internal_server_error": ErrorKind.SERVER,
-    "bad_request": ErrorKind.BAD_REQUEST,
-}
-_STATUSES = {
-    401: ErrorKind.AUTH,
-    402: ErrorKind.QUOTA_EXHAUSTED,
-    403: ErrorKind.AUTH,
-    408: ErrorKind.NETWORK,
-    413: ErrorKind.CONTEXT_OVERFLOW,
-    429: ErrorKind.RATE_LIMIT,
-    503: ErrorKind.OVERLOADED,
-    529: ErrorKind.OVERLOADED,
-}
-
-
-def kind_of_code(code: str) -> ErrorKind | None:
-    """The kind that an error code or type stands for; None when it says nothing."""
-    return _CODES.get(code)
-
-
-def kind_of_status(status: int | None) -> ErrorKind:
-    """The kind that an HTTP status alone tells; NETWORK when no answer came (None)."""
-    if status is None:
-        return ErrorKind.NETWORK
-    if status in _STATUSES:
-        return _STATUSES[status]
-    if status >= 500:
-        return ErrorKind.SERVER
-    return ErrorKind.BAD_REQUEST if 400 <= status < 500 else ErrorKind.UNKNOWN
 
 
 def error_of_answer(*, status: int | None, body: str, headers: object, message: str) -> ErrorSeen:

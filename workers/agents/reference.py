@@ -17,9 +17,9 @@ from orchestrator.domain.events import (
     ToolCalled,
     TurnEnded,
 )
+from orchestrator.domain.provider_errors import kind_of_code, kind_of_status
 from workers.agents.base import Launch, StageContext
 from workers.agents.environment import clean_env
-from workers.agents.faults import kind_of_code, kind_of_status
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, chat_usage, count, number, pick, text
 

@@ -3,64 +3,11 @@
 from collections.abc import Mapping
 
 from orchestrator.domain.events import ErrorKind, ErrorSeen
+from orchestrator.domain.provider_errors import kind_of_code, kind_of_status
 from workers.gateway.jsonvalues import JsonObject, number, text
 from workers.gateway.resets import reset_of
 
 MAX_TEXT = 300
-_CODES: dict[ErrorKind, tuple[str, ...]] = {
-    ErrorKind.QUOTA_EXHAUSTED: (
-        "insufficient_quota",
-        "billing_hard_limit_reached",
-        "billing_not_active",
-        "billing_error",
-        "insufficient_balance",
-        "payment_required",
-        "usage_not_included",
-    ),
-    ErrorKind.USAGE_LIMIT: ("usage_limit_reached", "usage_limit_exceeded"),
-    ErrorKind.CONTEXT_OVERFLOW: (
-        "context_length_exceeded",
-        "exceed_context_size_error",
-        "context_window_exceeded",
-        "model_context_window_exceeded",
-    ),
-    ErrorKind.RATE_LIMIT: (
-        "rate_limit_exceeded",
-        "rate_limit_error",
-        "rate_limited",
-        "too_many_requests",
-        "resource_exhausted",
-    ),
-    ErrorKind.OVERLOADED: (
-        "overloaded_error",
-        "overloaded",
-        "server_is_overloaded",
-        "engine_overloaded",
-        "slow_down",
-        "unavailable",
-        "unavailable_error",
-    ),
-    ErrorKind.AUTH: (
-        "authentication_error",
-        "invalid_api_key",
-        "permission_error",
-        "permission_denied",
-        "invalid_authentication",
-        "unauthorized",
-        "unauthenticated",
-        "token_expired",
-    ),
-    ErrorKind.SERVER: ("api_error", "server_error", "internal_server_error", "internal", "internal_error"),
-}
-_KIND_OF_CODE = {code: kind for kind, codes in _CODES.items() for code in codes}
-_KIND_OF_STATUS = {
-    401: ErrorKind.AUTH,
-    402: ErrorKind.QUOTA_EXHAUSTED,
-    403: ErrorKind.AUTH,
-    429: ErrorKind.RATE_LIMIT,
-    503: ErrorKind.OVERLOADED,
-    529: ErrorKind.OVERLOADED,
-}
 # Only these end by waiting; a reset time on another class would make somebody wait for nothing.
 _ENDS_BY_WAITING = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.OVERLOADED, ErrorKind.SERVER})
 
@@ -92,17 +39,11 @@ def classify(
 
 def _kind(status: int | None, headers: Mapping[str, str], error: JsonObject) -> ErrorKind:
     names = (text(error, key) for key in ("code", "type", "status", "reason"))
-    kinds = [_KIND_OF_CODE[name.lower()] for name in names if name and name.lower() in _KIND_OF_CODE]
-    kind = kinds[0] if kinds else _kind_of_status(status)
+    told = next((kind for name in names if (kind := kind_of_code(name)) is not None), None)
+    kind = told or (ErrorKind.UNKNOWN if status is None else kind_of_status(status))
     if kind is ErrorKind.RATE_LIMIT and _window_used_up(headers):
         return ErrorKind.USAGE_LIMIT
     return kind
-
-
-def _kind_of_status(status: int | None) -> ErrorKind:
-    if status is None or status < 400:
-        return ErrorKind.UNKNOWN
-    return _KIND_OF_STATUS.get(status) or (ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_REQUEST)
 
 
 def _window_used_up(headers: Mapping[str, str]) -> bool:
