@@ -8,6 +8,8 @@ DEV := $(VENV)/.dev-stamp
 AGENTS := ops/agents/node_modules/.stamp
 # Two workers: the tests start real processes, and more of them at a time only adds noise to the timed ones.
 JOBS ?= 2
+BENCHMARKS ?= help_time worktree_ready kill_latency supervision_cpu gateway_latency adapter_parsing one_second_jobs \
+	queue_throughput
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench fmt agents browser lock clean
@@ -32,7 +34,7 @@ check: $(DEV) browser  ## Everything that CI runs: lint, format, types, layers, 
 	@$(MAKE) --no-print-directory test
 
 bench: $(DEV)  ## Run the benchmarks, which state their limits
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 fmt: $(DEV)  ## Format the code and repair what the linter can
 	@$(BIN)/ruff check --fix --exit-zero .

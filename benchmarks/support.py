@@ -6,7 +6,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -120,21 +120,25 @@ def ours(root: Path, url: str, *, count: int, slots: int, processes: int, second
         worker = [sys.executable, str(HERE / "bare_worker.py"), str(threads), str(seconds)]
         with programs([worker] * processes, env, root):
             _await(lambda: _workers(database) == processes)
-            return _drain(settings, database)
+            return _drain(settings, database, count, whole=seconds > 0)
     finally:
         broker.stop()
         database.close()
 
 
-def _drain(settings: Settings, database: Database) -> float:
+def _drain(settings: Settings, database: Database, count: int, *, whole: bool) -> float:
+    """Seconds until every job has ended: all of them, or scaled from those after the first that was seen to end."""
     stop = threading.Event()
     scheduler = Scheduler(settings, database, celery_app(settings))
     thread = threading.Thread(target=scheduler.run, args=(stop,))
-    began = time.monotonic()
+    began, first = time.monotonic(), 0
     thread.start()
     try:
+        if not whole:
+            _await(lambda: open_jobs(database) < count)
+            began, first = time.monotonic(), count - open_jobs(database)
         _await(lambda: open_jobs(database) == 0)
-        return time.monotonic() - began
+        return (time.monotonic() - began) * count / max(1, count - first)
     finally:
         stop.set()
         thread.join()
@@ -145,8 +149,7 @@ def _workers(database: Database) -> int:
         return int(connection.execute(sa.select(sa.func.count()).select_from(machines)).scalar_one())
 
 
-def _await(condition: "object", timeout_seconds: float = 600.0) -> None:
-    assert callable(condition)
+def _await(condition: Callable[[], bool], timeout_seconds: float = 600.0) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() > deadline:
