@@ -165,6 +165,10 @@ class Attempt:
         tree = self._prepare(cell, spec)
         self._advance("work")
         end = self._loop(spec, tree)
+        if end.outcome is Outcome.QUOTA_PARKED:
+            # The work goes on after the reset. Its slot goes back together with the account's parking, not before:
+            # the next job would start on a limit that is used up.
+            return end
         self._advance("check")
         self._context.desk.slots.freed()
         if end.outcome is not Outcome.LEASE_LOST:
