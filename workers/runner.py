@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from orchestrator.clock import boot_seconds, utc_now
 from orchestrator.domain.errors import BakeoffError, StaleAttempt, StorageError
@@ -38,6 +39,7 @@ from workers.worktrees.worktree import JobTree
 
 log = logging.getLogger("bakeoff.worker")
 
+T = TypeVar("T")
 _RETRY_SECONDS = 1.0
 # No limit resets later than monthly; a provider that says so has its units wrong.
 _LONGEST_PARK_SECONDS = 35 * 86400.0
@@ -159,7 +161,7 @@ class Attempt:
             return LoopEnd(outcome=Outcome.INFRA_ERROR, detail=f"a bug of ours: {type(error).__name__}: {error}")
 
     def _perform(self) -> LoopEnd:
-        cell = attempts.cell_info(self._context.database, self._claim.cell_id)
+        cell = self._patiently(lambda: attempts.cell_info(self._context.database, self._claim.cell_id))
         spec = JobSpec.model_validate(cell.spec)
         self._advance("prepare")
         tree = self._prepare(cell, spec)
@@ -196,13 +198,16 @@ class Attempt:
         if spec.target.setup:
             self._setup(spec, tree)
         tree.baseline(at_epoch_seconds=int(time.time()))
-        if spec.target.checks and attempts.claim_baseline(
-            self._context.database, cell.target_id, self._claim.attempt_id
-        ):
+        if self._patiently(lambda: self._owns_baseline(cell, spec)):
             self._progress("checks on the untouched base")
             self._work.checks += check_baseline(self._context, self._commands, spec, tree)
             self._heed()
         return tree
+
+    def _owns_baseline(self, cell: CellInfo, spec: JobSpec) -> bool:
+        if not spec.target.checks:
+            return False
+        return attempts.claim_baseline(self._context.database, cell.target_id, self._claim.attempt_id)
 
     def _setup(self, spec: JobSpec, tree: JobTree) -> None:
         env = {**self._context.host_env, **tree.paths.environment()}
@@ -245,10 +250,11 @@ class Attempt:
             self._commit(tree, ran)
 
     def _hold(self, model: ModelSpec) -> None:
-        assert self._slots is not None  # made before the loop
+        slots = self._slots
+        assert slots is not None  # made before the loop
         self._progress(f"next stage, on {model.resource}")
         try:
-            self._slots.hold(model, self._heed)
+            self._patiently(lambda: slots.hold(model, self._heed))
         except attempts.Parked as parked:
             self._parked = parked
             raise Ended(Outcome.QUOTA_PARKED, str(parked)) from None
@@ -288,8 +294,18 @@ class Attempt:
             raise Ended(Outcome.LEASE_LOST, "the lease was not renewed in time")
 
     def _advance(self, event: str) -> None:
-        self._heed()
-        attempts.advance(self._context.database, self._claim.attempt_id, event)
+        self._patiently(lambda: attempts.advance(self._context.database, self._claim.attempt_id, event))
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """Ask the database, again and again while it is away: the lease says how long that may take."""
+        pause = threading.Event()
+        while True:
+            self._heed()
+            try:
+                return ask()
+            except StorageError as error:
+                log.warning("attempt_waits attempt=%s error=%s", self._claim.attempt_id, error)
+            pause.wait(_RETRY_SECONDS)
 
     def _result(self, end: LoopEnd) -> AttemptResult:
         work, tree = self._work, self._work.tree
