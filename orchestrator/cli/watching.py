@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from orchestrator.clock import utc_now
+from orchestrator.clock import boot_seconds, utc_now
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.states import FINAL_JOB_STATES
 from orchestrator.reports.live import LiveView, render
@@ -17,6 +17,8 @@ from orchestrator.reports.live_rows import live_view
 from orchestrator.storage.engine import Database
 
 _LOOK_SECONDS = 0.5
+# Rest so many times as long as a look takes.
+_REST = 5.0
 
 
 def follow(
@@ -52,6 +54,7 @@ def _loop(
     pause = threading.Event()
     while True:
         on_look()
+        began = boot_seconds()
         try:
             view = live_view(database, experiment, utc_now())
         except StorageError as error:
@@ -61,4 +64,5 @@ def _loop(
         show(view)
         if all(job.state in FINAL_JOB_STATES for job in view.jobs):
             return view
-        pause.wait(_LOOK_SECONDS)
+        # A matrix of ten thousand jobs takes seconds to read: watching it must not eat the machine that runs it.
+        pause.wait(max(_LOOK_SECONDS, _REST * (boot_seconds() - began)))
