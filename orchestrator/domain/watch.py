@@ -101,7 +101,7 @@ class Watch:
         self.tool_calls = 0
         self.rate_limit_wait_seconds = 0.0
         self.reset_epoch: float | None = None
-        self.last_error: ErrorSeen | None = None
+        self.last_error: ErrorSeen | None = None  # after which no model has answered
         self.decision = CONTINUE
         self._last_sign = frame.started_at
         self._waiting_until: float | None = None
@@ -247,6 +247,8 @@ class Watch:
         self._waiting_until = until
 
     def _answered(self, now: float) -> None:
+        # A refusal that was overcome says nothing about an end that comes later.
+        self.last_error = None
         self._end_wait(now)
         self._waited_unanswered = 0.0
 

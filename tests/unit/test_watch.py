@@ -162,6 +162,14 @@ def test_a_second_source_that_knows_less_does_not_shorten_the_wait() -> None:
     assert watch.next_deadline(START + 1) == START + 100
 
 
+def test_a_refusal_that_was_overcome_does_not_explain_a_later_end() -> None:
+    watch = Watch(frame())
+    watch.see(answer(error=refusal(1)), START + 1)
+    assert watch.last_error is not None
+    watch.see(answer(), START + 3)
+    assert watch.last_error is None
+
+
 def test_a_reset_further_away_than_the_limit_parks() -> None:
     assert Watch(frame(rate_limit_wait=120)).see(refusal(120), START) == CONTINUE
     assert Watch(frame(rate_limit_wait=120)).see(refusal(121), START).outcome is Outcome.QUOTA_PARKED
