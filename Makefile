@@ -12,7 +12,7 @@ BENCHMARKS ?= help_time worktree_ready kill_latency supervision_cpu gateway_late
 	queue_throughput
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fmt agents browser lock clean
+.PHONY: help demo test check bench faults fmt agents browser lock clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ check: $(DEV) browser  ## Everything that CI runs: lint, format, types, layers, 
 
 bench: $(DEV)  ## Run the benchmarks, which state their limits
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+faults: $(DEV)  ## Hurt small runs at random for 30 minutes and print what broke; ARGS="--minutes 5 --seed 7"
+	@$(BIN)/python -m tests.faults.harness $(ARGS)
 
 fmt: $(DEV)  ## Format the code and repair what the linter can
 	@$(BIN)/ruff check --fix --exit-zero .

@@ -1,0 +1,85 @@
+"""A short, seeded piece of `make faults`, and proof that its oracle can fail."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.faults.harness.evidence import Evidence, Life, Seen, Tried, Work
+from tests.faults.harness.oracle import violations
+from tests.faults.harness.rounds import Round
+from tests.support.postgres import PostgresServer
+
+pytestmark = pytest.mark.faults
+
+
+def seeded(root: Path, seed: str, server: PostgresServer | None) -> None:
+    report = Round(root, seed, server, faults=3, repeats=2).play()
+    assert report.violations == [], (report.steps, report.logs)
+    assert report.steps, "the run was over before anything happened"
+
+
+def test_random_faults_on_sqlite_break_no_promise(tmp_path: Path) -> None:
+    seeded(tmp_path, "short:1", None)
+
+
+def test_random_faults_on_postgres_break_no_promise(tmp_path: Path) -> None:
+    # A server of its own, since it is to be killed.
+    server = PostgresServer()
+    try:
+        seeded(tmp_path, "short:2", server)
+    finally:
+        server.stop()
+
+
+# -- the oracle --
+
+LOST = Tried("a", 1, 1, 1, "ended", "lease_lost", 5.0, None, None)
+DONE = Tried("b", 1, 2, 2, "ended", "complete", 9.0, "sha", 3.0)
+OTHER = Tried("c", 2, 1, 1, "ended", "complete", 8.0, "sha", 3.0)
+JOB, OTHER_JOB = Work(1, "done", "complete", 2, "account:cloud"), Work(2, "done", "complete", 1, "pool:box")
+GOOD = Evidence(
+    lives=[Life("a", "1", 1.0, 3.0), Life("b", "2", 6.0, 8.0), Life("c", "3", 2.0, 7.0)],
+    jobs=[JOB, OTHER_JOB],
+    attempts=[LOST, DONE, OTHER],
+    expected_jobs=2,
+    capacities={"account:cloud": 1, "pool:box": 2},
+    results={"b", "c"},
+    staged={"a", "b", "c"},
+    patches={"b": "+b", "c": "+c"},
+    seen={Seen("a", "lease_lost", 5.0)},
+)
+
+
+def test_the_oracle_accepts_a_job_that_was_lost_once_and_then_done() -> None:
+    assert violations(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (replace(GOOD, expected_jobs=3), "lost job"),
+        (replace(GOOD, jobs=[JOB._replace(state="queued"), OTHER_JOB]), "lost job"),
+        (replace(GOOD, jobs=[JOB._replace(fence=3), OTHER_JOB]), "stale result"),
+        (replace(GOOD, attempts=[LOST._replace(outcome="complete"), DONE, OTHER]), "lost job"),
+        (replace(GOOD, attempts=[LOST, DONE._replace(outcome="lease_lost"), OTHER]), "lost job"),
+        (replace(GOOD, attempts=[LOST, DONE._replace(number=3), OTHER]), "no outcome"),
+        (replace(GOOD, attempts=[LOST._replace(state="working", outcome=None), DONE, OTHER]), "no outcome"),
+        (replace(GOOD, attempts=[LOST._replace(fence=2), DONE, OTHER]), "stale result"),
+        (replace(GOOD, attempts=[LOST._replace(final_sha="sha"), DONE, OTHER]), "stale result"),
+        (replace(GOOD, results={"a", "b", "c"}), "stale result"),
+        (replace(GOOD, seen={Seen("b", "lease_lost", 9.0)}), "stale result"),
+        (replace(GOOD, patches={"b": "+a +b", "c": "+c"}), "stale result"),
+        (replace(GOOD, patches={"c": "+c"}), "stale result"),
+        (replace(GOOD, staged={"a", "c"}), "lost job"),
+        (replace(GOOD, lives=[Life("a", "1", 1.0, 5.0), Life("b", "2", 4.0, 8.0)]), "double run"),
+        (replace(GOOD, lives=[Life("b", "1", 1.0, 5.0), Life("b", "2", 4.0, 8.0)]), "double run"),
+        (replace(GOOD, lives=[Life("nobody", "1", 1.0, 5.0)]), "double run"),
+        (replace(GOOD, capacities={"account:cloud": 1, "pool:box": 0}), "overbooked"),
+        (replace(GOOD, lives=[Life("a", "1", 1.0, 5.5)]), "orphan"),
+        (replace(GOOD, survivors={7: "agent.py"}), "orphan"),
+        (replace(GOOD, held=["pool:box/0 by c"]), "held lease"),
+    ],
+)
+def test_the_oracle_names_what_is_wrong(bad: Evidence, said: str) -> None:
+    assert said in " ".join(violations(bad))
