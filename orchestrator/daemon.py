@@ -13,9 +13,10 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from orchestrator.broker import publish
-from orchestrator.clock import boot_seconds, utc_now
+from orchestrator.clock import boot_id, boot_seconds, start_ticks, utc_now
 from orchestrator.domain.errors import StorageError
-from orchestrator.domain.lease import Observer
+from orchestrator.domain.lease import Beat, Observer
+from orchestrator.domain.outcome import Outcome
 from orchestrator.scheduling.dispatch import dispatch
 from orchestrator.settings import Settings
 from orchestrator.storage import attempts
@@ -88,6 +89,7 @@ class Scheduler:
             # A quarter of the ttl is fine enough to judge it, and a second is often enough for short ones.
             self._next_reap = now + min(1.0, self._settings.lease_ttl_seconds / 4)
             self._reap()
+            self._end_cancelled()
             store.wake_parked(self._database, utc_now())
         return len(dispatch(self._database, utc_now()))
 
@@ -98,6 +100,25 @@ class Scheduler:
             detail = f"no heartbeat for {self._settings.lease_ttl_seconds:g} s"
             if attempts.expire(self._database, beat, detail, utc_now()):
                 log.warning("lease_expired attempt=%s heartbeat=%d", beat.attempt_id, beat.heartbeat)
+
+    def _end_cancelled(self) -> None:
+        """End attempts that are to be cancelled and whose workers are provably dead on this machine.
+
+        With the worker its shims have ended the trees, and a cancelled job runs nowhere again, so nothing is gained
+        by waiting for the lease. Of a worker on another machine silence proves nothing: its tree may live until the
+        lease has run out, and until then its slots stay taken. A worker that starts there again ends it at once.
+        """
+        here = self._settings.machine
+        local = attempts.local_attempts(self._database, here, boot_id())
+        dead = [one for one in local if start_ticks(one.worker_pid) != one.worker_start_ticks]
+        if not dead:
+            return
+        orders = attempts.orders_among(self._database, [one.attempt_id for one in dead])
+        for one in dead:
+            beat, cancelled = Beat(one.attempt_id, one.heartbeat), orders.get(one.attempt_id) is Outcome.CANCELLED
+            detail = "cancelled on request; its worker had died"
+            if cancelled and attempts.expire(self._database, beat, detail, utc_now(), Outcome.CANCELLED):
+                log.warning("cancelled_without_worker attempt=%s worker_pid=%d", one.attempt_id, one.worker_pid)
 
     def send(self) -> int:
         """Send the hints that were never sent or stayed unclaimed too long. Returns how many."""

@@ -22,6 +22,11 @@ log = logging.getLogger("bakeoff.worker")
 
 # How often cancellations are read; with the kill itself it must stay well under the promised 5 s.
 _CANCEL_POLL_SECONDS = 1.0
+_WORDS = {
+    Outcome.CANCELLED: "cancelled on request",
+    Outcome.PAUSED: "paused on request",
+    Outcome.LEASE_LOST: "the job is no longer owned by this attempt",
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Heartbeats:
                     if self._clock() >= next_beat:
                         next_beat = self._clock() + self._settings.heartbeat_seconds
                         self._renew(held)
-                    self._cancel(held)
+                    self._pass_orders_on(held)
                 except StorageError as error:
                     # The shim holds the deadline: if this goes on too long the trees end without us.
                     log.warning("heartbeat_failed attempts=%d error=%s", len(held), error)
@@ -105,8 +110,8 @@ class Heartbeats:
             if attempt_id in owned:
                 entry.lease.renew_until(self.deadline(sent_at))
             else:
-                entry.inbox.order_end(Outcome.LEASE_LOST, "the job is no longer owned by this attempt")
+                entry.inbox.order_end(Outcome.LEASE_LOST, _WORDS[Outcome.LEASE_LOST])
 
-    def _cancel(self, held: dict[str, Held]) -> None:
-        for attempt_id in attempts.cancelled_among(self._database, list(held)):
-            held[attempt_id].inbox.order_end(Outcome.CANCELLED, "cancelled on request")
+    def _pass_orders_on(self, held: dict[str, Held]) -> None:
+        for attempt_id, outcome in attempts.orders_among(self._database, list(held)).items():
+            held[attempt_id].inbox.order_end(outcome, _WORDS[outcome])

@@ -13,6 +13,7 @@ from orchestrator.storage.attempts import (
     Answer,
     AttemptResult,
     Claim,
+    Drained,
     End,
     Hinted,
     NoFreeSlot,
@@ -65,9 +66,9 @@ class JobDesk:
         while True:
             asked_at = boot_seconds()
             answer = self._claims.ask(Hinted(job_id, order_token, self._worker, utc_now()))
-            if not isinstance(answer, NoFreeSlot | Parked):
+            if not isinstance(answer, NoFreeSlot | Parked | Drained):
                 return Claimed(answer, asked_at) if answer else None
-            if isinstance(answer, Parked) or asked_at - began >= patience_seconds:
+            if isinstance(answer, Parked | Drained) or asked_at - began >= patience_seconds:
                 attempts.withdraw(self._database, job_id, order_token)
                 return None
             self.slots.wait(_ASK_SECONDS)

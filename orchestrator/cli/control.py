@@ -1,71 +1,156 @@
-"""cancel, requeue: what people do to jobs."""
+"""pause, resume, drain, cancel, requeue: what people do to jobs, accounts, pools and machines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
 from orchestrator.cli.common import as_json, chosen_experiment, emit, open_database
 from orchestrator.clock import utc_now
-from orchestrator.domain.errors import ExitCode
-from orchestrator.storage.control import Selection, cancel, requeue
+from orchestrator.domain.errors import ExitCode, NotFound
+from orchestrator.storage import control, drains, machines
+from orchestrator.storage.control import Selection
 from orchestrator.storage.engine import Database
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Choice:
+    """What the options of a command name: jobs, or whole accounts, pools and machines."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        experiment: str | None,
+        profile: str | None,
+        target: str | None,
+        jobs: tuple[int, ...],
+        account: str | None,
+        pool: str | None,
+        machine: str | None,
+    ) -> None:
+        """Raises NotFound for a name that nothing has: a typing error must not look like a success."""
+        resources = [f"account:{account}"] if account else []
+        resources += [f"pool:{pool}"] if pool else []
+        _require_known(database, resources, machine)
+        self.scopes = [*resources, *([f"machine:{machine}"] if machine else [])]
+        anywhere = experiment is None and (jobs or self.scopes)
+        # Nothing but accounts, pools and machines: then these themselves are meant, and not only their jobs.
+        self.whole_scopes = bool(self.scopes) and not (experiment or profile or target or jobs)
+        self.selection = Selection(
+            experiment=None if anywhere else chosen_experiment(database, experiment),
+            profile=profile,
+            target=target,
+            job_ids=jobs or None,
+            resources=resources,
+            machine=machine,
+        )
+
+
+def _require_known(database: Database, resources: list[str], machine: str | None) -> None:
+    known = machines.resources(database)
+    for resource in resources:
+        if resource not in known:
+            raise NotFound(f"no {resource} in {database!r}; there are: {', '.join(sorted(known)) or 'none'}")
+    if machine is not None and machine not in (names := machines.known_machines(database)):
+        raise NotFound(f"no machine {machine!r} has worked on {database!r}; there are: {', '.join(names) or 'none'}")
+
+
 def selection_options(command: F) -> F:
-    """Which jobs: an experiment, narrowed by profile, target or job ids."""
+    """Which jobs: an experiment, narrowed by profile, target, job ids, resource or machine."""
     for option in (
         click.argument("experiment", required=False),
         click.option("--profile", help="Only this profile's jobs."),
         click.option("--target", help="Only this target's jobs."),
         click.option("--job", "jobs", type=int, multiple=True, help="Only this job id; may be repeated."),
+        click.option("--account", help="Only jobs that need this account; of every experiment if none is named."),
+        click.option("--pool", help="Only jobs that need this pool; of every experiment if none is named."),
+        click.option("--machine", help="Only jobs that run (or last ran) there; of every experiment likewise."),
     ):
         command = option(command)
     return command
 
 
-def _selection(
-    database: Database, experiment: str | None, profile: str | None, target: str | None, jobs: tuple[int, ...]
-) -> Selection:
-    name = None if jobs and experiment is None else chosen_experiment(database, experiment)
-    return Selection(experiment=name, profile=profile, target=target, job_ids=jobs or None)
+def _say(as_json: bool, counts: Mapping[str, int], text: str) -> int:
+    if as_json:
+        emit(counts)
+    else:
+        click.echo(text)
+    return ExitCode.OK
+
+
+@click.command("pause")
+@selection_options
+@click.option("--reason", default="paused on request", show_default=True)
+@as_json
+def pause_command(reason: str, as_json: bool, **options: Any) -> int:
+    """Pause the jobs of EXPERIMENT (default: the newest): hold back what waits, end what runs, its work committed.
+
+    To let running jobs end by themselves use `drain`. `resume` puts them back.
+    """
+    database = open_database()
+    held, asked = control.pause(database, Choice(database, **options).selection, reason)
+    counts = {"paused": held, "asked_to_end": asked}
+    return _say(as_json, counts, f"{held} waiting jobs paused, {asked} running jobs asked to end.")
+
+
+@click.command("drain")
+@selection_options
+@click.option("--reason", default="drained on request", show_default=True)
+@as_json
+def drain_command(reason: str, as_json: bool, **options: Any) -> int:
+    """Let what runs end, and start nothing new: of EXPERIMENT (default: the newest), or on a whole account, pool or
+    machine. `resume` with the same options undoes it.
+
+    \b
+    Examples:
+      bakeoff drain --machine redbox     before its maintenance
+      bakeoff drain --account max        keep the subscription for people
+      bakeoff drain my-experiment --profile opus
+    """
+    database = open_database()
+    choice = Choice(database, **options)
+    if choice.whole_scopes:
+        count = drains.drain(database, choice.scopes, reason, utc_now())
+        text = f"{', '.join(choice.scopes)}: nothing new starts there; what runs goes on to its end."
+        return _say(as_json, {"drained": count}, text)
+    held = control.hold(database, choice.selection, reason)
+    return _say(as_json, {"paused": held}, f"{held} waiting jobs paused; what runs goes on to its end.")
+
+
+@click.command("resume")
+@selection_options
+@as_json
+def resume_command(as_json: bool, **options: Any) -> int:
+    """Undo `pause` and `drain`: the paused jobs of EXPERIMENT (default: the newest) are ready again, and a named
+    account, pool or machine takes new work.
+    """
+    database = open_database()
+    choice = Choice(database, **options)
+    lifted = drains.lift(database, choice.scopes) if choice.whole_scopes else 0
+    count = control.resume(database, choice.selection)
+    text = f"{count} jobs go on" + (f"; {lifted} drains lifted." if choice.whole_scopes else ".")
+    return _say(as_json, {"resumed": count, "drains_lifted": lifted}, text)
 
 
 @click.command("cancel")
 @selection_options
 @click.option("--reason", default="cancelled on request", show_default=True)
 @as_json
-def cancel_command(
-    experiment: str | None,
-    profile: str | None,
-    target: str | None,
-    jobs: tuple[int, ...],
-    reason: str,
-    as_json: bool,
-) -> int:
+def cancel_command(reason: str, as_json: bool, **options: Any) -> int:
     """Cancel the jobs of EXPERIMENT (default: the newest). What runs is ended by its worker within seconds."""
     database = open_database()
-    ended, asked = cancel(database, _selection(database, experiment, profile, target, jobs), reason, utc_now())
-    if as_json:
-        emit({"cancelled": ended, "asked_to_end": asked})
-    else:
-        click.echo(f"{ended} waiting jobs cancelled, {asked} running jobs asked to end.")
-    return ExitCode.OK
+    ended, asked = control.cancel(database, Choice(database, **options).selection, reason, utc_now())
+    counts = {"cancelled": ended, "asked_to_end": asked}
+    return _say(as_json, counts, f"{ended} waiting jobs cancelled, {asked} running jobs asked to end.")
 
 
 @click.command("requeue")
 @selection_options
 @as_json
-def requeue_command(
-    experiment: str | None, profile: str | None, target: str | None, jobs: tuple[int, ...], as_json: bool
-) -> int:
+def requeue_command(as_json: bool, **options: Any) -> int:
     """Give the failed, cancelled and invalid jobs of EXPERIMENT (default: the newest) another try."""
     database = open_database()
-    count = requeue(database, _selection(database, experiment, profile, target, jobs))
-    if as_json:
-        emit({"requeued": count})
-    else:
-        click.echo(f"{count} jobs are ready again.")
-    return ExitCode.OK
+    count = control.requeue(database, Choice(database, **options).selection)
+    return _say(as_json, {"requeued": count}, f"{count} jobs are ready again.")

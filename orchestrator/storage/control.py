@@ -1,4 +1,4 @@
-"""What people do to jobs: cancel, pause, resume, requeue."""
+"""What people do to jobs: cancel, pause, hold, resume, requeue."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,17 +8,23 @@ import sqlalchemy as sa
 
 from orchestrator.domain.states import JOB_MOVES, JobState, sources
 from orchestrator.storage.engine import Database, lock_in_order
-from orchestrator.storage.tables import cells, experiments, jobs
+from orchestrator.storage.tables import attempts, cells, experiments, is_in, jobs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which jobs: all conditions that are given must hold."""
+    """Which jobs: all conditions that are given must hold.
+
+    `resources` (`account:NAME`, `pool:NAME`): jobs that need one of them. `machine`: jobs whose last attempt ran
+    there; what waits is on no machine, so cancelling and pausing by machine concerns running jobs only.
+    """
 
     experiment: str | None = None
     profile: str | None = None
     target: str | None = None
     job_ids: Sequence[int] | None = None
+    resources: Sequence[str] = ()
+    machine: str | None = None
 
 
 def _locked(connection: sa.Connection, selection: Selection) -> sa.ColumnElement[bool]:
@@ -39,12 +45,23 @@ def _selected(selection: Selection) -> sa.ColumnElement[bool]:
         query = query.where(cells.c.spec["target"]["label"].as_string() == selection.target)
     if selection.job_ids is not None:
         query = query.where(jobs.c.id.in_(list(selection.job_ids)))
+    if selection.resources:
+        listed = sa.literal(",") + jobs.c.needs + ","
+        query = query.where(sa.or_(*(listed.contains(f",{one},", autoescape=True) for one in selection.resources)))
+    if selection.machine is not None:
+        last = sa.and_(attempts.c.job_id == jobs.c.id, attempts.c.number == jobs.c.attempts)
+        query = query.join(attempts, last).where(attempts.c.machine == selection.machine)
     return jobs.c.id.in_(query)
+
+
+def _waiting(selection: Selection, event: str) -> list[JobState]:
+    """The states from which `event` moves a job that does not run; none for a selection of what is on a machine."""
+    return [] if selection.machine is not None else sorted(sources(JOB_MOVES, event) - {JobState.RUNNING})
 
 
 def cancel(database: Database, selection: Selection, reason: str, now: datetime) -> tuple[int, int]:
     """Cancel what waits and ask what runs to end. Returns (cancelled now, asked to end). Idempotent."""
-    waiting = sources(JOB_MOVES, "cancel") - {JobState.RUNNING}
+    waiting = _waiting(selection, "cancel")
     with database.write() as connection:
         chosen = _locked(connection, selection)
         ended = connection.execute(
@@ -87,22 +104,37 @@ def requeue(database: Database, selection: Selection) -> int:
         ).rowcount
 
 
-def pause(database: Database, selection: Selection, reason: str) -> int:
-    """Hold back what has not started. Returns how many."""
-    waiting = sources(JOB_MOVES, "pause") - {JobState.RUNNING}
+def hold(database: Database, selection: Selection, reason: str) -> int:
+    """Hold back what has not started; what runs goes on. Returns how many."""
     with database.write() as connection:
-        return connection.execute(
-            jobs.update()
-            .where(_locked(connection, selection), jobs.c.state.in_(waiting))
-            .values(state=JobState.PAUSED, order_token=None, waiting_reason=reason, wake_at=None)
-        ).rowcount
+        return _hold(connection, _locked(connection, selection), _waiting(selection, "pause"), reason)
+
+
+def pause(database: Database, selection: Selection, reason: str) -> tuple[int, int]:
+    """Hold back what has not started, and ask what runs to end with its work committed. Idempotent.
+
+    Returns (paused now, asked to end).
+    """
+    with database.write() as connection:
+        chosen = _locked(connection, selection)
+        held = _hold(connection, chosen, _waiting(selection, "pause"), reason)
+        running = jobs.update().where(chosen, is_in(jobs.c.state, JobState.RUNNING))
+        return held, connection.execute(running.values(pause_requested=True)).rowcount
+
+
+def _hold(connection: sa.Connection, chosen: sa.ColumnElement[bool], waiting: Sequence[JobState], reason: str) -> int:
+    change = jobs.update().where(chosen, jobs.c.state.in_(waiting))
+    values = {"state": JobState.PAUSED, "order_token": None, "waiting_reason": reason, "wake_at": None}
+    return connection.execute(change.values(values)).rowcount
 
 
 def resume(database: Database, selection: Selection) -> int:
-    """Let paused jobs go on. Returns how many."""
+    """Let paused jobs go on, and those that were asked to pause and still run. Returns how many."""
+    paused = sources(JOB_MOVES, "resume")
     with database.write() as connection:
-        return connection.execute(
-            jobs.update()
-            .where(_locked(connection, selection), jobs.c.state.in_(sources(JOB_MOVES, "resume")))
-            .values(state=JobState.READY, waiting_reason=None)
-        ).rowcount
+        chosen = _locked(connection, selection)
+        # An attempt that already ends as paused finds the request gone, and its job becomes ready again.
+        going = jobs.update().where(chosen, is_in(jobs.c.state, JobState.RUNNING), jobs.c.pause_requested)
+        count = connection.execute(going.values(pause_requested=False)).rowcount
+        back = jobs.update().where(chosen, jobs.c.state.in_(paused))
+        return count + connection.execute(back.values(state=JobState.READY, waiting_reason=None)).rowcount

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from orchestrator.domain.order import Candidate
 from orchestrator.domain.states import JOB_MOVES, JobState, move
 from orchestrator.storage.engine import Database, lock_in_order, one_at_a_time
-from orchestrator.storage.tables import accounts, attempts, cells, experiments, is_in, is_live, jobs, leases
+from orchestrator.storage.tables import accounts, attempts, cells, drains, experiments, is_in, is_live, jobs, leases
 
 # SQLite takes 32,766 parameters, PostgreSQL 65,535; after a broker's death every open hint is due at once.
 _MOST_IN_LIST = 5000
@@ -83,13 +83,15 @@ class Slots(NamedTuple):
 
 
 def slots(connection: sa.Connection, now: datetime) -> dict[str, Slots]:
-    """Every resource's slots; a parked account has none."""
+    """Every resource's slots; a parked account and a drained resource have none."""
     total = sa.func.sum(sa.case((leases.c.retired, 0), else_=1))
     query = sa.select(leases.c.resource, total, sa.func.count(leases.c.attempt_id)).group_by(leases.c.resource)
     counts = {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(query)}
     parked = sa.select(accounts.c.name).where(accounts.c.parked_until > now)
-    for name in connection.execute(parked).scalars():
-        counts[f"account:{name}"] = (0, counts.get(f"account:{name}", (0, 0))[1])
+    closed = [f"account:{name}" for name in connection.execute(parked).scalars()]
+    closed += connection.execute(sa.select(drains.c.scope).where(drains.c.scope.not_like("machine:%"))).scalars()
+    for name in closed:
+        counts[name] = (0, counts.get(name, (0, 0))[1])
     hinted: dict[str, int] = {}
     out = sa.select(jobs.c.needs, sa.func.count()).where(is_in(jobs.c.state, JobState.QUEUED)).group_by(jobs.c.needs)
     for needs, count in connection.execute(out):

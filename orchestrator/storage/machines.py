@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from orchestrator.storage.attempts import WorkerIdentity
 from orchestrator.storage.engine import Database
-from orchestrator.storage.tables import leases, machines
+from orchestrator.storage.tables import attempts, leases, machines
 
 # A worker that has not announced itself for this long is shown as silent. Display only: leases decide.
 SILENT_AFTER = timedelta(seconds=45)
@@ -56,6 +56,13 @@ def workers(database: Database) -> list[WorkerView]:
     ).order_by(machines.c.name, machines.c.worker)
     with database.read() as connection:
         return [WorkerView(*row) for row in connection.execute(query)]
+
+
+def known_machines(database: Database) -> list[str]:
+    """Every machine that has a worker, or has run an attempt."""
+    query = sa.union(sa.select(machines.c.name), sa.select(attempts.c.machine))
+    with database.read() as connection:
+        return sorted(connection.execute(query).scalars())
 
 
 def capacity(database: Database, resource: str) -> int:

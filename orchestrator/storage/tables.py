@@ -120,6 +120,7 @@ jobs = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("infra_attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("cancel_requested", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("pause_requested", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("waiting_reason", PlainText),
     sa.Column("wake_at", UtcDateTime()),
     sa.Column("outcome", sa.String(24)),
@@ -313,6 +314,30 @@ breakers = sa.Table(
     sa.Column("cause", PlainText),
     sa.Column("opened_at", UtcDateTime()),
     sa.Column("until", UtcDateTime()),
+)
+
+drains = sa.Table(
+    "drains",
+    metadata,
+    # `account:NAME`, `pool:NAME` or `machine:NAME`: what runs there may end, nothing new starts.
+    sa.Column("scope", sa.String(160), primary_key=True),
+    sa.Column("reason", PlainText, nullable=False),
+    _now_column("since"),
+)
+
+leaders = sa.Table(
+    "leaders",
+    metadata,
+    # Of all processes with this part, the holder acts and the others stand by.
+    sa.Column("part", sa.String(32), primary_key=True),
+    sa.Column("holder", sa.String(32), nullable=False),
+    sa.Column("heartbeat", Big, nullable=False, server_default="0"),
+    sa.Column("machine", sa.String(128), nullable=False),
+    sa.Column("boot_id", sa.String(64), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("start_ticks", Big, nullable=False),
+    sa.Column("version", sa.String(32), nullable=False),
+    _now_column("since"),
 )
 
 checks = sa.Table(

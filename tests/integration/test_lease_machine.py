@@ -189,7 +189,7 @@ class LeaseMachine(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.acting()))
     @rule()
     def ask_for_cancellations(self) -> None:
-        told = attempts.cancelled_among(self.database, [held.attempt_id for _, held in self.acting()])
+        told = attempts.orders_among(self.database, [held.attempt_id for _, held in self.acting()])
         for _, held in self.acting():
             expected = not self.is_owner(held) or held.job_id in self.cancelled
             assert (held.attempt_id in told) is expected

@@ -143,7 +143,7 @@ def test_every_write_of_a_stale_attempt_is_refused(database: Database) -> None:
         with pytest.raises(StaleAttempt):
             pytest.fail(f"{name} was accepted: {write(old)}")
     assert attempts.renew(database, [old.attempt_id, new.attempt_id]) == {new.attempt_id}
-    assert attempts.cancelled_among(database, [old.attempt_id, new.attempt_id]) == {old.attempt_id}
+    assert set(attempts.orders_among(database, [old.attempt_id, new.attempt_id])) == {old.attempt_id}
     assert not attempts.expire(database, Beat(old.attempt_id, 0), "again", NOW)
     assert (dict(job(database, one)), dict(attempt(database, old.attempt_id)), holders(database)) == before
     with database.read() as connection:

@@ -72,7 +72,7 @@ def test_cancel_in_every_state(database: Database) -> None:
         assert (row["order_token"], row["wake_at"], row["waiting_reason"]) == (None, None, None)
     assert state(database, done) == "done"
     assert attempts.claim(database, queued, tokens[queued], WORKER, NOW) is None
-    assert attempts.cancelled_among(database, [live.attempt_id]) == {live.attempt_id}
+    assert set(attempts.orders_among(database, [live.attempt_id])) == {live.attempt_id}
     cancelled = replace(COMPLETE, outcome=Outcome.CANCELLED, detail="enough")
     assert attempts.finish(database, live.attempt_id, cancelled, LATER) == "cancelled"
     assert order(database, LATER) == {}
@@ -109,7 +109,7 @@ def test_a_cancelled_job_gets_another_try_on_request(database: Database) -> None
     assert control.requeue(database, EVERYTHING) == 0
     [again] = start(database)
     assert again.job_id == one
-    assert attempts.cancelled_among(database, [again.attempt_id]) == set()
+    assert set(attempts.orders_among(database, [again.attempt_id])) == set()
     assert attempts.finish(database, again.attempt_id, INFRA, NOW) == "ready", "its bound begins anew"
 
 
@@ -117,7 +117,7 @@ def test_pause_holds_back_and_resume_lets_go(database: Database) -> None:
     one, two = add(database, [A, A], capacities={A: 2})
     tokens = order(database)
     live = claim(database, one, tokens[one])
-    assert control.pause(database, EVERYTHING, "lunch") == 1
+    assert control.hold(database, EVERYTHING, "lunch") == 1
     assert (state(database, one), state(database, two)) == ("running", "paused")
     assert job(database, two)["waiting_reason"] == "lunch"
     assert attempts.claim(database, two, tokens[two], WORKER, NOW) is None
@@ -131,10 +131,10 @@ def test_pause_holds_back_and_resume_lets_go(database: Database) -> None:
 def test_a_selection_means_all_of_its_conditions(database: Database) -> None:
     mine = add(database, [A] * 6, capacities={A: 1})
     other = add(database, [A], experiment="other")
-    assert control.pause(database, Selection(experiment="demo", profile="profile-1"), "x") == 2
-    assert control.pause(database, Selection(experiment="demo", target="t", job_ids=[mine[0], *other]), "x") == 1
-    assert control.pause(database, Selection(experiment="nothing"), "x") == 0
-    assert control.pause(database, Selection(target="nothing"), "x") == 0
+    assert control.hold(database, Selection(experiment="demo", profile="profile-1"), "x") == 2
+    assert control.hold(database, Selection(experiment="demo", target="t", job_ids=[mine[0], *other]), "x") == 1
+    assert control.hold(database, Selection(experiment="nothing"), "x") == 0
+    assert control.hold(database, Selection(target="nothing"), "x") == 0
     assert control.resume(database, Selection()) == 3
 
 
@@ -268,7 +268,7 @@ def test_an_expired_attempt_hears_of_it(database: Database) -> None:
     [beat] = attempts.live_beats(database)
     attempts.expire(database, beat, "silent", NOW)
     control.cancel(database, Selection(job_ids=[one]), "enough", NOW)
-    assert attempts.cancelled_among(database, [claimed.attempt_id]) == {claimed.attempt_id}
+    assert set(attempts.orders_among(database, [claimed.attempt_id])) == {claimed.attempt_id}
     with pytest.raises(StaleAttempt):
         attempts.finish(database, claimed.attempt_id, COMPLETE, NOW)
     assert state(database, one) == "cancelled"

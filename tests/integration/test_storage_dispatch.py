@@ -214,7 +214,7 @@ def test_a_pass_costs_the_same_however_many_jobs_wait(database: Database) -> Non
         dispatch(database, NOW)
         store.wake_parked(database, NOW)
         attempts.live_beats(database)
-        attempts.cancelled_among(database, claimed)
+        attempts.orders_among(database, claimed)
         attempts.renew(database, claimed)
 
     few = _fastest(pass_)
@@ -241,7 +241,7 @@ def test_queries_of_every_pass_use_an_index(database: Database, analysed: bool) 
     dispatch(database, NOW)
     store.wake_parked(database, NOW)
     attempts.live_beats(database)
-    attempts.cancelled_among(database, ["0" * 32])
+    attempts.orders_among(database, ["0" * 32])
     sa.event.remove(database.engine, "before_cursor_execute", _note)
     explain = "EXPLAIN QUERY PLAN " if database.sqlite else "EXPLAIN "
     with database.engine.connect() as connection:

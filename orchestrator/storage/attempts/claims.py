@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from orchestrator.domain.states import JOB_MOVES, AttemptState, JobState, move
 from orchestrator.storage.attempts.slots import free_for_new, hand_out
-from orchestrator.storage.attempts.values import Claim, NoFreeSlot, Parked, WorkerIdentity
+from orchestrator.storage.attempts.values import Claim, Drained, NoFreeSlot, Parked, WorkerIdentity
 from orchestrator.storage.dispatch import split_needs
 from orchestrator.storage.engine import Database
-from orchestrator.storage.tables import attempts, is_in, jobs
+from orchestrator.storage.tables import attempts, drains, is_in, jobs
 
 
 class Hinted(NamedTuple):
@@ -29,7 +29,7 @@ class Hinted(NamedTuple):
 
 
 # The claim, None for a stale message, or why it cannot be had now.
-Answer = Claim | None | NoFreeSlot | Parked
+Answer = Claim | None | NoFreeSlot | Parked | Drained
 
 # Statements of every job are built once: building and hashing one costs as much as the database's answer.
 _CLAIMABLE = (
@@ -40,6 +40,7 @@ _CLAIMABLE = (
     .order_by(jobs.c.id)
     .with_for_update()
 )
+_DRAINED = sa.select(drains.c.scope)
 _CLAIM = (
     jobs.update()
     .where(jobs.c.id == sa.bindparam("job"))
@@ -57,11 +58,11 @@ _CLAIM = (
 def claim(database: Database, job_id: int, order_token: str, worker: WorkerIdentity, now: datetime) -> Claim | None:
     """Own the job; None when the message is stale.
 
-    Raises NoFreeSlot or Parked, and changes nothing, when a slot is missing or an account waits for its reset: the
-    claim may be tried again under its token.
+    Raises NoFreeSlot, Parked or Drained, and changes nothing, when a slot is missing, an account waits for its reset
+    or nothing new may start there: the claim may be tried again under its token.
     """
     answer = claim_many(database, [Hinted(job_id, order_token, worker, now)])[0]
-    if isinstance(answer, NoFreeSlot | Parked):
+    if isinstance(answer, NoFreeSlot | Parked | Drained):
         raise answer
     return answer
 
@@ -85,12 +86,16 @@ def _grant(connection: sa.Connection, hints: Sequence[Hinted], fresh: dict[int, 
     now = hints[0].now
     needs = {index: split_needs(row.needs) for index, row in fresh.items()}
     free, parked = _free(connection, Counter(name for names in needs.values() for name in names), now)
+    closed = set(connection.execute(_DRAINED).scalars())
     answers: dict[int, Answer] = {}
     grants: list[tuple[str, int, str]] = []
     for index, row in fresh.items():
         refusal = next((parked[name] for name in needs[index] if name in parked), None)
         missing = [name for name in needs[index] if not free.get(name)]
-        if refusal is not None:
+        drained = [s for s in (*needs[index], f"machine:{hints[index].worker.machine}") if s in closed]
+        if drained:
+            answers[index] = Drained(drained[0])
+        elif refusal is not None:
             answers[index] = refusal
         elif missing:
             answers[index] = NoFreeSlot(f"no slot of {missing[0]} is free")

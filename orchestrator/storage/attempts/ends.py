@@ -38,6 +38,7 @@ _ENDING = (
         jobs.c.id.label("job_id"),
         jobs.c.infra_attempts,
         jobs.c.cancel_requested,
+        jobs.c.pause_requested,
         cells.c.target_id,
         cells.c.spec["limits"]["max_infra_attempts"].as_integer().label("max_infra_attempts"),
     )
@@ -70,13 +71,13 @@ _MOVED_COLUMNS = ("state", "infra_attempts", "outcome", "detail", "waiting_reaso
 _MOVE = (
     jobs.update()
     .where(jobs.c.id == sa.bindparam("job"))
-    .values(attempt_id=None, **{name: sa.bindparam(f"new_{name}") for name in _MOVED_COLUMNS})
+    .values(attempt_id=None, pause_requested=False, **{name: sa.bindparam(f"new_{name}") for name in _MOVED_COLUMNS})
 )
 
 
-def expire(database: Database, beat: Beat, detail: str, now: datetime) -> bool:
-    """End a silent attempt as `lease_lost`; False when its heartbeat has moved or it has ended meanwhile."""
-    result = AttemptResult(outcome=Outcome.LEASE_LOST, detail=detail)
+def expire(database: Database, beat: Beat, detail: str, now: datetime, outcome: Outcome = Outcome.LEASE_LOST) -> bool:
+    """End a silent attempt from outside; False when its heartbeat has moved or it has ended meanwhile."""
+    result = AttemptResult(outcome=outcome, detail=detail)
     return finish_many(database, [End(beat.attempt_id, result, now, beat.heartbeat)])[0] is not None
 
 
@@ -116,8 +117,12 @@ def _next_state(result: AttemptResult, row: Any) -> JobState:
         infra_attempts=row.infra_attempts + _infra(result),
         max_infra_attempts=row.max_infra_attempts or 1,
     )
-    if row.cancel_requested and event in ("requeue", "park", "pause"):
+    if row.cancel_requested and (event in ("requeue", "park", "pause") or _infra(result)):
         event = "cancel"
+    elif row.pause_requested and event in ("requeue", "park"):
+        event = "pause"
+    elif event == "pause" and not row.pause_requested:
+        event = "requeue"  # resumed while it was ending
     return move(JOB_MOVES, JobState.RUNNING, event)
 
 

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from orchestrator.domain.errors import StaleAttempt
 from orchestrator.domain.lease import Beat
+from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import ATTEMPT_MOVES, AttemptState, sources
 from orchestrator.storage.attempts.slots import free_slots
 from orchestrator.storage.engine import Database, lock_in_order
@@ -43,16 +44,23 @@ def renew(database: Database, attempt_ids: Sequence[str]) -> set[str]:
         return set(connection.execute(change).scalars())
 
 
-def cancelled_among(database: Database, attempt_ids: Sequence[str]) -> set[str]:
-    """Those whose job shall be cancelled, and those that no longer own their job."""
+def orders_among(database: Database, attempt_ids: Sequence[str]) -> dict[str, Outcome]:
+    """Those that shall end, and as what: cancelled, paused, or lost because they no longer own their job."""
     # By way of the attempts: there is no index of jobs by attempt, and workers ask every second.
     query = (
-        sa.select(attempts.c.id)
+        sa.select(attempts.c.id, jobs.c.cancel_requested, jobs.c.pause_requested)
         .join(jobs, sa.and_(jobs.c.id == attempts.c.job_id, jobs.c.attempt_id == attempts.c.id))
-        .where(attempts.c.id.in_(attempt_ids), jobs.c.cancel_requested.is_(False))
+        .where(attempts.c.id.in_(attempt_ids))
     )
+    orders = dict.fromkeys(attempt_ids, Outcome.LEASE_LOST)
     with database.read() as connection:
-        return set(attempt_ids).difference(connection.execute(query).scalars())
+        for row in connection.execute(query):
+            del orders[row.id]
+            if row.cancel_requested:
+                orders[row.id] = Outcome.CANCELLED
+            elif row.pause_requested:
+                orders[row.id] = Outcome.PAUSED
+    return orders
 
 
 def advance(database: Database, attempt_id: str, event: str, **values: str | None) -> None:

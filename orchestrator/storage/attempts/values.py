@@ -87,6 +87,14 @@ class NoFreeSlot(Conflict):
     """Every slot of a resource is taken."""
 
 
+class Drained(Conflict):
+    """A resource or the worker's machine takes no new work."""
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        super().__init__(f"{scope} is drained")
+
+
 class Parked(Conflict):
     """The account is parked until its limit resets."""
 

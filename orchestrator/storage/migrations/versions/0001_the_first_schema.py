@@ -35,6 +35,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("scope", name=op.f("pk_breakers")),
     )
     op.create_table(
+        "drains",
+        sa.Column("scope", sa.String(length=160), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("scope", name=op.f("pk_drains")),
+    )
+    op.create_table(
+        "leaders",
+        sa.Column("part", sa.String(length=32), nullable=False),
+        sa.Column("holder", sa.String(length=32), nullable=False),
+        sa.Column("heartbeat", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("machine", sa.String(length=128), nullable=False),
+        sa.Column("boot_id", sa.String(length=64), nullable=False),
+        sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("start_ticks", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.String(length=32), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("part", name=op.f("pk_leaders")),
+    )
+    op.create_table(
         "experiments",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
@@ -124,6 +144,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("infra_attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("cancel_requested", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("pause_requested", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("waiting_reason", sa.Text(), nullable=True),
         sa.Column("wake_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("outcome", sa.String(length=24), nullable=True),
