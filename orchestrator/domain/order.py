@@ -1,4 +1,12 @@
-"""In which order jobs start: seeded positions at submit, and the choice of the next jobs in every pass."""
+"""In which order jobs start: seeded positions at submit, and the choice of the next jobs in every pass.
+
+Position decides, and is all that a pass reads of the order. It is made of three things, strongest first:
+
+1. Turns. Experiments that wait for the same slots take turns, job by job: a new one joins where the others are now.
+2. Repeats, then blocks. A block is one target with all its profiles; blocks that are expected to take longest come
+   first in their repeat, so that no long job is left for the end. What is not known does not move a block.
+3. The seeded draw, between equal blocks and always inside a block, so that no profile is favoured by its place.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -20,22 +28,31 @@ class Placed:
     repeat: int = 0
 
 
-def interleave(jobs: Sequence[Placed], seed: int, *, after: int = 0) -> tuple[int, ...]:
+def interleave(
+    jobs: Sequence[Placed], seed: int, *, after: int = 0, expected: Sequence[float | None] = ()
+) -> tuple[int, ...]:
     """Positions `after + 1 ..` of new jobs, in the order of `jobs`; every job gets another one.
 
     Jobs run in blocks: one (target, variant) with all its profiles, in an order drawn for that block alone. So
     the runs that are compared with each other lie side by side, drift over the night meets all profiles alike, and
     a night that ends early leaves complete comparisons. Every repeat goes over all blocks before the next begins.
 
+    `expected` holds seconds for each of `jobs`, None where nothing is known. Blocks are sorted by their longest
+    expected job, longest first; a block without any counts as the mean block. Equal blocks are in drawn order, and
+    without `expected` all are equal.
+
     The draw is a hash of seed and names, never a sequence of random numbers, so it does not depend on the order of
     the file. To extend a matrix, give the new jobs alone, with `after` = the highest position so far.
     """
+    longest = _longest(jobs, expected) if expected else {}
+    mean = sum(longest.values()) / len(longest) if longest else 0.0
 
-    def key(index: int) -> tuple[int, bytes, str, str, bytes, str]:
+    def key(index: int) -> tuple[int, float, bytes, str, str, bytes, str]:
         job = jobs[index]
+        seconds = longest.get((job.target, job.variant), mean)
         block = _draw(seed, "block", str(job.repeat), job.target, job.variant)
         within = _draw(seed, "job", str(job.repeat), job.target, job.variant, job.profile)
-        return (job.repeat, block, job.target, job.variant, within, job.profile)
+        return (job.repeat, -seconds, block, job.target, job.variant, within, job.profile)
 
     positions = [0] * len(jobs)
     for position, index in enumerate(sorted(range(len(jobs)), key=key), start=after + 1):
@@ -43,9 +60,41 @@ def interleave(jobs: Sequence[Placed], seed: int, *, after: int = 0) -> tuple[in
     return tuple(positions)
 
 
+def _longest(jobs: Sequence[Placed], expected: Sequence[float | None]) -> dict[tuple[str, str], float]:
+    """The longest expected job of each (target, variant) of which anything is known."""
+    found: dict[tuple[str, str], float] = {}
+    for job, seconds in zip(jobs, expected, strict=True):
+        if seconds is not None:
+            block = (job.target, job.variant)
+            found[block] = max(seconds, found.get(block, seconds))
+    return found
+
+
 def _draw(seed: int, *parts: str) -> bytes:
     text = "\0".join((str(seed), *parts))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+class Turn(NamedTuple):
+    """Where the jobs with the same needs stand, over all experiments."""
+
+    next: int | None  # lowest position of a job that is ready and was never tried; None when there is none
+    last: int  # highest position ever given
+
+
+def joins_after(needs: tuple[str, ...], turns: Mapping[tuple[str, ...], Turn]) -> int:
+    """The position after which a new experiment's jobs with these `needs` begin, so that it takes turns at once.
+
+    Jobs that were tried before keep their place and go first: their turn has come already. Where nothing with the
+    same needs is ready, those that share a resource tell how far things are; where nothing is ready at all, the new
+    jobs go behind everything.
+    """
+    own = turns.get(needs)
+    if own is not None and own.next is not None:
+        return own.next - 1
+    sharing = [turn for other, turn in turns.items() if set(other) & set(needs)]
+    waiting = [turn.next - 1 for turn in sharing if turn.next is not None]
+    return max(waiting or (turn.last for turn in sharing), default=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +112,29 @@ class Picked(NamedTuple):
 
     chosen: tuple[int, ...]
     passed_over: tuple[int, ...]
+
+
+def lookahead(total: Mapping[str, int]) -> dict[str, int]:
+    """Hints beyond the free slots, so that a pool's worker that finishes short jobs finds the next one waiting.
+
+    A pool may look ahead by as many hints as it has slots. An account never does: its next job is decided when it
+    is free, by the order and the quota of that moment.
+    """
+    return {name: count for name, count in total.items() if name.startswith("pool:")}
+
+
+def worth_reading(needs: tuple[str, ...], free: Mapping[str, int], ahead: Mapping[str, int]) -> int:
+    """How many ready jobs with these `needs` a pass has to look at: what the scarcest resource could take.
+
+    One is enough of those that need several resources and lack some: to be passed over. `free` and `ahead` are as
+    for `pick`; resources that are not in `free` are closed.
+    """
+    if any(need not in free for need in needs):
+        return 0
+    room = min(free[need] + (ahead.get(need, 0) if len(needs) == 1 else 0) for need in needs)
+    if room > 0:
+        return room
+    return 1 if len(needs) > 1 and any(free[need] > 0 for need in needs) else 0
 
 
 def pick(

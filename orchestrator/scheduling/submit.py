@@ -2,56 +2,25 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from orchestrator.broker import queue_of
 from orchestrator.domain.errors import BakeoffError, Fault, InvalidInput, Unavailable
 from orchestrator.domain.experiment import unread_parameters
-from orchestrator.domain.matrix import Cell, PinnedTarget, content_hash, expand, target_identity
-from orchestrator.domain.order import Placed, interleave
+from orchestrator.domain.jobspec import JobSpec, TargetSpec
 from orchestrator.domain.preflight import Answer, Question, TargetQuestion
-from orchestrator.domain.states import JobState
 from orchestrator.files import Loaded
+from orchestrator.scheduling.planned import Plan, PlannedJob, make_plan, target_hashes
 from orchestrator.settings import child_environment
 from orchestrator.storage import submit as store
 from orchestrator.storage.dispatch import ensure_slots
 from orchestrator.storage.engine import Database
+from orchestrator.storage.history import history, turns
+
+__all__ = ["Plan", "PlannedJob", "ask_machine", "make_plan", "plan", "require_agents", "require_effect", "submit"]
 
 # Cloning a large remote repository for the first time.
 _PREFLIGHT_SECONDS = 3600.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedJob:
-    """A job of the matrix. `state` is None when it would be new."""
-
-    cell: Cell
-    repeat: int
-    position: int
-    needs: tuple[str, ...]
-    queue: str
-    state: JobState | None
-
-    @property
-    def label(self) -> str:
-        """`target/profile #repeat` with swept values."""
-        return f"{self.cell.key} #{self.repeat}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The whole matrix in the order in which it would run, and what is left in the database from earlier files."""
-
-    loaded: Loaded
-    jobs: tuple[PlannedJob, ...]
-    stale: int = 0
-
-    @property
-    def new(self) -> tuple[PlannedJob, ...]:
-        """The jobs that a submit would add."""
-        return tuple(job for job in self.jobs if job.state is None)
 
 
 def ask_machine(loaded: Loaded) -> Answer:
@@ -129,54 +98,32 @@ def require_effect(planned: Plan) -> None:
         raise InvalidInput(faults)
 
 
-def make_plan(loaded: Loaded, answer: Answer, existing: Sequence[store.Existing]) -> Plan:
-    """The matrix with what is already there. New jobs go behind the jobs that are there."""
-    pinned = {name: PinnedTarget(sha=t.sha, task_text=t.task_text) for name, t in answer.targets.items()}
-    versions = {name: agent.version for name, agent in answer.agents.items()}
-    cells = expand(loaded.experiment, loaded.fleet, pinned, versions, answer.prompts_hash)
-    have = {(row.cell_hash, row.repeat): row for row in existing}
-    everything = [(cell, repeat) for repeat in range(1, loaded.experiment.repeats + 1) for cell in cells]
-    fresh = [pair for pair in everything if (pair[0].cell_hash, pair[1]) not in have]
-    placed = [
-        Placed(
-            target=cell.spec.target.label,
-            profile=cell.spec.profile,
-            variant=",".join(f"{name}={value}" for name, value in sorted(cell.spec.params.items())),
-            repeat=repeat,
-        )
-        for cell, repeat in fresh
-    ]
-    positions = interleave(placed, loaded.experiment.seed, after=max((row.position for row in existing), default=0))
-    position_of = {(cell.cell_hash, repeat): at for (cell, repeat), at in zip(fresh, positions, strict=True)}
-    jobs = [_planned(cell, repeat, position_of, have) for cell, repeat in everything]
-    wanted = {(cell.cell_hash, repeat) for cell, repeat in everything}
-    stale = sum(1 for key in have if key not in wanted)
-    return Plan(loaded=loaded, jobs=tuple(sorted(jobs, key=lambda job: job.position)), stale=stale)
-
-
-def _planned(
-    cell: Cell,
-    repeat: int,
-    position_of: Mapping[tuple[str, int], int],
-    have: Mapping[tuple[str, int], store.Existing],
-) -> PlannedJob:
-    key = (cell.cell_hash, repeat)
-    needs = cell.spec.needs()
-    return PlannedJob(
-        cell=cell,
-        repeat=repeat,
-        position=position_of[key] if key in position_of else have[key].position,
-        needs=needs,
-        queue=queue_of(needs),
-        state=have[key].state if key in have else None,
-    )
-
-
 def plan(loaded: Loaded, database: Database) -> tuple[Plan, Answer]:
     """Preflight and plan; changes nothing but the mirrors."""
     answer = ask_machine(loaded)
     existing = store.existing_jobs(database, loaded.experiment.experiment)
-    return make_plan(loaded, answer, existing), answer
+    return make_plan(loaded, answer, existing, known=history(database), turns=turns(database)), answer
+
+
+class SpecDumps:
+    """Specs of one experiment as JSON values. What cells share is dumped once: of 100,000 cells few parts differ."""
+
+    def __init__(self) -> None:
+        self._targets: dict[str, dict[str, Any]] = {}
+        self._variants: dict[tuple[object, ...], dict[str, Any]] = {}
+
+    def target(self, spec: TargetSpec) -> dict[str, Any]:
+        """A target, told apart by its label."""
+        if spec.label not in self._targets:
+            self._targets[spec.label] = spec.model_dump(mode="json")
+        return self._targets[spec.label]
+
+    def cell(self, spec: JobSpec) -> dict[str, Any]:
+        """A cell. Profile and swept values tell everything but the target apart within an experiment."""
+        variant = (spec.profile, *spec.params.items())
+        if variant not in self._variants:
+            self._variants[variant] = spec.model_dump(mode="json")
+        return {**self._variants[variant], "target": self.target(spec.target)}
 
 
 def submit(planned: Plan, database: Database, now: datetime) -> int:
@@ -186,34 +133,30 @@ def submit(planned: Plan, database: Database, now: datetime) -> int:
     store.store_fleet(database, loaded.fleet)
     ensure_slots(database, loaded.fleet.capacities())
     cells = {job.cell.cell_hash: job.cell for job in planned.jobs}
-    target_hash = {key: content_hash(target_identity(cell.spec.target)) for key, cell in cells.items()}
-    targets = {
-        target_hash[key]: store.NewTarget(
-            label=cell.spec.target.label,
-            sha=cell.spec.target.sha,
-            content_hash=target_hash[key],
-            spec=cell.spec.target.model_dump(mode="json"),
-        )
-        for key, cell in cells.items()
-    }
+    target_hash = target_hashes(cells.values())
+    dumped = SpecDumps()
+    targets = {cell.spec.target.label: cell.spec.target for cell in cells.values()}
     return store.store_experiment(
         database,
         name=loaded.experiment.experiment,
         file_text=loaded.path.read_text(encoding="utf-8"),
         spec=loaded.experiment.model_dump(mode="json"),
         seed=loaded.experiment.seed,
-        new_targets=list(targets.values()),
+        new_targets=[
+            store.NewTarget(label=label, sha=target.sha, content_hash=target_hash[label], spec=dumped.target(target))
+            for label, target in targets.items()
+        ],
         new_cells=[
             store.NewCell(
-                target_hash=target_hash[key],
+                target_hash=target_hash[cell.spec.target.label],
                 profile=cell.spec.profile,
                 key=cell.key,
                 cell_hash=cell.cell_hash,
                 profile_hash=cell.profile_hash,
                 params=cell.spec.params,
-                spec=cell.spec.model_dump(mode="json"),
+                spec=dumped.cell(cell.spec),
             )
-            for key, cell in cells.items()
+            for cell in cells.values()
         ],
         new_jobs=[
             store.NewJob(

@@ -1,0 +1,129 @@
+"""The matrix as jobs in the order in which they would run: pure, from a loaded file and what is known already."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from orchestrator.broker import queue_of
+from orchestrator.domain.expected import NOTHING_ENDED, History
+from orchestrator.domain.matrix import Cell, PinnedTarget, content_hash, expand, target_identity
+from orchestrator.domain.order import Placed, Turn, interleave, joins_after
+from orchestrator.domain.preflight import Answer
+from orchestrator.domain.states import FINAL_JOB_STATES, JobState
+from orchestrator.files import Loaded
+from orchestrator.storage.submit import Existing
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedJob:
+    """A job of the matrix. `state` is None when it would be new; unknown `expected_seconds` are None."""
+
+    cell: Cell
+    repeat: int
+    position: int
+    needs: tuple[str, ...]
+    queue: str
+    state: JobState | None
+    expected_seconds: float | None = None
+
+    @property
+    def label(self) -> str:
+        """`target/profile #repeat` with swept values."""
+        return f"{self.cell.key} #{self.repeat}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The whole matrix in the order in which it would run, and what is left in the database from earlier files."""
+
+    loaded: Loaded
+    jobs: tuple[PlannedJob, ...]
+    stale: int = 0
+
+    @property
+    def new(self) -> tuple[PlannedJob, ...]:
+        """The jobs that a submit would add."""
+        return tuple(job for job in self.jobs if job.state is None)
+
+
+def make_plan(
+    loaded: Loaded,
+    answer: Answer,
+    existing: Sequence[Existing],
+    *,
+    known: History = NOTHING_ENDED,
+    turns: Mapping[tuple[str, ...], Turn] | None = None,
+) -> Plan:
+    """The matrix with what is already there.
+
+    New jobs go behind this experiment's own jobs that are still open, and take turns with other experiments' from
+    where `turns` says that those are. Blocks that `known` tells to be long come first.
+    """
+    pinned = {name: PinnedTarget(sha=t.sha, task_text=t.task_text) for name, t in answer.targets.items()}
+    versions = {name: agent.version for name, agent in answer.agents.items()}
+    cells = [
+        _Planned(cell, cell.spec.needs(), seconds)
+        for cell, seconds in _expected(
+            expand(loaded.experiment, loaded.fleet, pinned, versions, answer.prompts_hash), known
+        )
+    ]
+    have = {(row.cell_hash, row.repeat): row for row in existing}
+    everything = [(one, repeat) for repeat in range(1, loaded.experiment.repeats + 1) for one in cells]
+    fresh = [pair for pair in everything if (pair[0].cell.cell_hash, pair[1]) not in have]
+    position_of = _positions(loaded.experiment.seed, fresh, existing, turns or {})
+    jobs = [one.job(repeat, have.get((one.cell.cell_hash, repeat)), position_of) for one, repeat in everything]
+    wanted = {(one.cell.cell_hash, repeat) for one, repeat in everything}
+    stale = sum(1 for key in have if key not in wanted)
+    return Plan(loaded=loaded, jobs=tuple(sorted(jobs, key=lambda job: job.position)), stale=stale)
+
+
+class _Planned(NamedTuple):
+    """A cell with what all its repeats share."""
+
+    cell: Cell
+    needs: tuple[str, ...]
+    expected_seconds: float | None
+
+    def placed(self, repeat: int) -> Placed:
+        spec = self.cell.spec
+        variant = ",".join(f"{name}={value}" for name, value in sorted(spec.params.items()))
+        return Placed(target=spec.target.label, profile=spec.profile, variant=variant, repeat=repeat)
+
+    def job(self, repeat: int, have: Existing | None, position_of: Mapping[tuple[str, int], int]) -> PlannedJob:
+        return PlannedJob(
+            cell=self.cell,
+            repeat=repeat,
+            position=have.position if have else position_of[self.cell.cell_hash, repeat],
+            needs=self.needs,
+            queue=queue_of(self.needs),
+            state=have.state if have else None,
+            expected_seconds=self.expected_seconds,
+        )
+
+
+def _expected(cells: Sequence[Cell], known: History) -> Iterator[tuple[Cell, float | None]]:
+    hashes = target_hashes(cells)
+    for cell in cells:
+        yield cell, known.expect(cell.cell_hash, hashes[cell.spec.target.label], cell.profile_hash)
+
+
+def target_hashes(cells: Iterable[Cell]) -> dict[str, str]:
+    """Content hash of each target by its label, which is unique in an experiment."""
+    specs = {cell.spec.target.label: cell.spec.target for cell in cells}
+    return {label: content_hash(target_identity(spec)) for label, spec in specs.items()}
+
+
+def _positions(
+    seed: int,
+    fresh: Sequence[tuple[_Planned, int]],
+    existing: Sequence[Existing],
+    turns: Mapping[tuple[str, ...], Turn],
+) -> dict[tuple[str, int], int]:
+    placed = [one.placed(repeat) for one, repeat in fresh]
+    places = interleave(placed, seed, expected=[one.expected_seconds for one, _ in fresh])
+    behind = max((row.position for row in existing if row.state not in FINAL_JOB_STATES), default=0)
+    after = {needs: max(behind, joins_after(needs, turns)) for needs in {one.needs for one, _ in fresh}}
+    return {
+        (one.cell.cell_hash, repeat): after[one.needs] + place
+        for (one, repeat), place in zip(fresh, places, strict=True)
+    }
