@@ -22,6 +22,7 @@ from orchestrator.settings import Settings
 from orchestrator.storage import attempts
 from orchestrator.storage import dispatch as store
 from orchestrator.storage.engine import Database
+from orchestrator.storage.leader import Leadership
 
 log = logging.getLogger("bakeoff.scheduler")
 
@@ -34,10 +35,13 @@ _BUSY = 0.2
 
 
 class Scheduler:
-    """One scheduler process."""
+    """One scheduler process. With a `leadership` it acts only while it leads, and stands by otherwise."""
 
-    def __init__(self, settings: Settings, database: Database, app: Celery) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, app: Celery, leadership: Leadership | None = None
+    ) -> None:
         self._settings, self._database, self._app = settings, database, app
+        self._leadership, self._leads = leadership, leadership is None
         self._observer = Observer(
             ttl_seconds=settings.lease_ttl_seconds, max_gap_seconds=max(1.0, settings.lease_ttl_seconds / 2)
         )
@@ -45,6 +49,11 @@ class Scheduler:
         self._sent: dict[tuple[int, str], float] = {}
         self._next_reap = 0.0
         self._decided = threading.Event()
+
+    @property
+    def leads(self) -> bool:
+        """Whether the last pass was this one's to make."""
+        return self._leads
 
     def run(self, stop: threading.Event, on_pass: Callable[[], None] = lambda: None) -> None:
         """Pass after pass until `stop`. A database or broker that is away is logged once a second and waited for."""
@@ -59,6 +68,14 @@ class Scheduler:
             stop.wait(_AWAY_SECONDS if started is None else pause)
         self._decided.set()
         sender.join(_LAST_SEND_SECONDS)
+        if self._leadership is not None:
+            self._tried(self._resign)
+
+    def _resign(self) -> int:
+        assert self._leadership is not None  # asked by run
+        self._leads = False
+        self._leadership.resign()
+        return 0
 
     def _keep_sending(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -82,8 +99,10 @@ class Scheduler:
     def decide(self) -> int:
         """What the database alone decides: which leases have expired, what is awake again, and what starts next.
 
-        Returns how many jobs were queued.
+        Returns how many jobs were queued; 0 while another scheduler leads.
         """
+        if not self._may_act():
+            return 0
         now = boot_seconds()
         if now >= self._next_reap:
             # A quarter of the ttl is fine enough to judge it, and a second is often enough for short ones.
@@ -92,6 +111,15 @@ class Scheduler:
             self._end_cancelled()
             store.wake_parked(self._database, utc_now())
         return len(dispatch(self._database, utc_now()))
+
+    def _may_act(self) -> bool:
+        if self._leadership is None:
+            return True
+        led, self._leads = self._leads, False  # also when the next line raises
+        self._leads = self._leadership.lead()
+        if led != self._leads:
+            log.info("scheduler_%s", "leads" if self._leads else "stands_by")
+        return self._leads
 
     def _reap(self) -> None:
         asked_at = boot_seconds()
@@ -122,6 +150,9 @@ class Scheduler:
 
     def send(self) -> int:
         """Send the hints that were never sent or stayed unclaimed too long. Returns how many."""
+        if not self._leads:
+            self._sent = {}  # after a takeover everything that is owed is sent again
+            return 0
         now = boot_seconds()
         with self._database.read() as connection:
             hints = store.open_hints(connection)

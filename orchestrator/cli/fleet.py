@@ -46,9 +46,14 @@ def gpu_command(pool: str, slots: int | None) -> None:
 
 @click.command("scheduler")
 def scheduler_command() -> int:
-    """Run the scheduler of a shared fleet, until TERM or Ctrl-C."""
+    """Run the scheduler of a shared fleet, until TERM or Ctrl-C.
+
+    Any number of them may run, on any machines: one acts, the others stand by and one of them takes over within
+    seconds when it dies.
+    """
     from orchestrator.broker import celery_app
     from orchestrator.daemon import Scheduler
+    from orchestrator.storage.leader import Leadership
 
     settings = load_settings()
     if settings.broker_url is None:
@@ -57,7 +62,8 @@ def scheduler_command() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Scheduler(settings, open_database(settings), celery_app(settings)).run(stop)
+    database = open_database(settings)
+    Scheduler(settings, database, celery_app(settings), Leadership(database, settings.machine)).run(stop)
     return ExitCode.OK
 
 
