@@ -24,6 +24,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=int, default=8, help="per round")
     parser.add_argument("--databases", default="sqlite,postgres", help="in turn")
+    parser.add_argument("--only", default="", help="these kinds of fault alone, separated by commas")
     parser.add_argument("--round", type=int, help="play this round of the seed alone")
     return parser.parse_args(argv)
 
@@ -55,8 +56,11 @@ def play(options: argparse.Namespace, number: int, kind: str, server: PostgresSe
     """One round, and its line."""
     with tempfile.TemporaryDirectory(prefix="bakeoff-faults-") as folder:
         seed = f"{options.seed}:{number}:{kind}"
-        report = Round(Path(folder), seed, server if kind == "postgres" else None, options.faults).play()
-    print(f"round {seed}: {report.seconds:.0f} s, {len(report.steps)} faults, {report.refusals} refusals", flush=True)
+        only = frozenset(options.only.split(",")) if options.only else None
+        own = server if kind == "postgres" else None
+        report = Round(Path(folder), seed, own, options.faults, only=only).play()
+    ends = ", ".join(f"{count} {name}" for name, count in sorted(report.outcomes.items()))
+    print(f"round {seed}: {report.seconds:.0f} s, {len(report.steps)} faults; {ends}", flush=True)
     if report.violations:
         print(f"  faults: {', '.join(report.steps)}\n  again: --seed {options.seed} --round {number}")
         print("\n".join(f"  VIOLATION {text}" for text in report.violations))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterable
@@ -24,7 +25,8 @@ from tests.support.postgres import PostgresServer
 from tests.support.processes import children
 
 _AGENT = Path(__file__).with_name("agent.py")
-_MOST_SECONDS = 2.5
+# More than twice the lease, so that half of it is longer than the lease.
+_LONG_SECONDS = 9.0
 _CAPACITIES = {"account:cloud": 1, "pool:box": 2}
 _LOOK_SECONDS = 0.1
 
@@ -53,10 +55,12 @@ class Arena(Lab):
         self.settings = load_settings(self.env)
         self.database = Database(self.settings.database_url)
         self.recorder = Recorder(self.database)
+        self._others: dict[str, subprocess.Popen[bytes]] = {}
+        self._others_url: str | None = None
         self.process = self.start("run", str(self.file))
 
     def _command(self) -> list[str]:
-        return [sys.executable, "-I", "-S", str(_AGENT), str(self.log), str(_MOST_SECONDS)]
+        return [sys.executable, "-I", "-S", str(_AGENT), str(self.log), str(_LONG_SECONDS)]
 
     @property
     def database_file(self) -> Path:
@@ -67,9 +71,48 @@ class Arena(Lab):
         """Start the same run again."""
         self.process = self.start("run", str(self.file))
 
+    def tend_others(self) -> None:
+        """Keep the second machine's workers on the broker that runs now: who else would run what a frozen worker
+        has lost?"""
+        url = running_broker_url(self.home)
+        if url is None:
+            return
+        if url != self._others_url:
+            self._kill_others()
+            self._others_url = url
+        for resource in ("cloud --account cloud", "gpu --pool box"):
+            other = self._others.get(resource)
+            if other is None or other.poll() is not None:
+                self._others[resource] = self._start_other(resource.split(), url)
+
+    def _start_other(self, arguments: list[str], url: str) -> "subprocess.Popen[bytes]":
+        env = self.env | {"BAKEOFF_BROKER_URL": url, "BAKEOFF_MACHINE": "other"}
+        env["BAKEOFF_DATABASE_URL"] = self.settings.database_url
+        (self.home / "logs").mkdir(parents=True, exist_ok=True)
+        with (self.home / "logs" / f"other-{arguments[0]}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "workers.main", *arguments],
+                cwd=self.root,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _kill_others(self) -> None:
+        for other in self._others.values():
+            other.kill()
+            other.wait()
+
+    def every_worker(self) -> list[int]:
+        """The workers of both machines; those that run an agent alone, when there are any."""
+        pids = [*self.workers(self.process).values(), *(o.pid for o in self._others.values() if o.poll() is None)]
+        return [pid for pid in pids if _shims(pid)] or pids
+
     def guards(self) -> list[int]:
         """The outermost shim of every agent."""
-        return self.shims(self.process)
+        return [pid for worker in self.every_worker() for pid in _shims(worker)]
 
     def keepers(self) -> list[int]:
         """The shim that is the agent's parent, of every agent."""
@@ -104,13 +147,25 @@ class Arena(Lab):
             survivors=evidence.survivors(self.home, names),
         )
 
+    def stop_others(self) -> None:
+        """End the second machine, whose broker has just gone. Fails when it does not stop."""
+        for other in self._others.values():
+            other.terminate()
+        for other in self._others.values():
+            other.wait(30)
+
     def close(self) -> None:
         """Kill what still runs, also what is frozen."""
         self.recorder.stop()
+        self._kill_others()
         super().close()
         for pid in evidence.survivors(self.home, {life.attempt for life in evidence.lives(self.log)}):
             os.kill(pid, signal.SIGKILL)
         self.database.close()
+
+
+def _shims(worker: int) -> list[int]:
+    return [pid for pid, line in children(worker).items() if "shim.py" in line]
 
 
 class Recorder:

@@ -72,7 +72,7 @@ def _broker(arena: Arena) -> int:
 
 def kill_worker(arena: Arena, rng: random.Random) -> None:
     """The worker; its shims must end what it owned."""
-    kill(_one([*arena.workers(arena.process).values()], rng))
+    kill(_one(arena.every_worker(), rng))
 
 
 def kill_guard(arena: Arena, rng: random.Random) -> None:
@@ -92,7 +92,7 @@ def kill_agent(arena: Arena, rng: random.Random) -> None:
 
 def kill_worker_and_shims(arena: Arena, rng: random.Random) -> None:
     """A worker and everything that could clean up behind it, in one instant."""
-    worker = _one([*arena.workers(arena.process).values()], rng)
+    worker = _one(arena.every_worker(), rng)
     family = [pid for pid, line in descendants(worker).items() if "shim.py" in line]
     for pid in (worker, *family):
         kill(pid)
@@ -124,12 +124,12 @@ def interrupt_run(arena: Arena, rng: random.Random) -> None:
 
 def freeze_worker_short(arena: Arena, rng: random.Random) -> Lasting:
     """For less than its lease."""
-    return _freeze([_one([*arena.workers(arena.process).values()], rng)], rng.uniform(*_SHORT_SECONDS))
+    return _freeze([_one(arena.every_worker(), rng)], rng.uniform(*_SHORT_SECONDS))
 
 
 def freeze_worker_long(arena: Arena, rng: random.Random) -> Lasting:
     """For longer than its lease; when it wakes, its results are stale."""
-    return _freeze([_one([*arena.workers(arena.process).values()], rng)], rng.uniform(*_LONG_SECONDS))
+    return _freeze([_one(arena.every_worker(), rng)], rng.uniform(*_LONG_SECONDS))
 
 
 def freeze_guard(arena: Arena, rng: random.Random) -> Lasting:

@@ -4,6 +4,7 @@ import random
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ class Report:
     seed: str
     steps: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+    outcomes: Counter[str] = field(default_factory=Counter)
     refusals: int = 0
     seconds: float = 0.0
     logs: str = ""
@@ -43,9 +45,19 @@ class Report:
 class Round:
     """Plays one; everything random in it comes from its seed."""
 
-    def __init__(self, root: Path, seed: str, server: PostgresServer | None, faults: int, repeats: int = 4) -> None:
+    def __init__(
+        self,
+        root: Path,
+        seed: str,
+        server: PostgresServer | None,
+        faults: int,
+        *,
+        repeats: int = 3,
+        only: Collection[str] | None = None,
+    ) -> None:
         self._rng = random.Random(seed)
-        self._kinds = FAULTS["sqlite" if server is None else "postgres"]
+        kinds = FAULTS["sqlite" if server is None else "postgres"]
+        self._kinds = {name: fault for name, fault in kinds.items() if only is None or name in only}
         self._faults = faults
         self._arena = Arena(root, server, repeats)
         self._lasting: list[tuple[float, Lasting]] = []
@@ -102,6 +114,7 @@ class Round:
         deadline = time.monotonic() + seconds
         while (now := time.monotonic()) < deadline:
             self._undo()
+            self._arena.tend_others()
             time.sleep(min(0.05, deadline - now))
 
     def _undo(self, everything: bool = False) -> None:
@@ -130,14 +143,15 @@ class Round:
         deadline = time.monotonic() + _END_SECONDS
         while not self._ended() and time.monotonic() < deadline and self.report.refusals <= _REFUSALS:
             self._revive()
-            time.sleep(0.1)
+            self._wait(0.1)
         try:
             _, err = self._arena.process.communicate(timeout=1)
             if "Traceback" in err:
                 self.report.violations.append(f"gave up: {err[-1500:]}")
         except subprocess.TimeoutExpired:
             self.report.violations.append(f"lost job: the run has not ended after {_END_SECONDS:g} s")
-        if self._ended():
-            time.sleep(0.2)  # the last signals are on their way
+        self._arena.stop_others()
         self._arena.recorder.stop()
-        self.report.violations += violations(self._arena.evidence())
+        found = self._arena.evidence()
+        self.report.outcomes = Counter(one.outcome or "none" for one in found.attempts)
+        self.report.violations += violations(found)
