@@ -4,11 +4,15 @@ A message is a hint, "job 17 may start under this token". The database decides; 
 message is harmless. Measurements behind the options: docs/adr/0003 and Celery/kombu issues named beside them.
 """
 
+import ipaddress
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from celery import Celery
 
+from orchestrator.domain.errors import Fault, InvalidInput
 from orchestrator.settings import Settings
 from orchestrator.storage.dispatch import Hint, HintLabel
 
@@ -33,19 +37,10 @@ def celery_options(settings: Settings) -> dict[str, Any]:
         # A worker takes a message only when a thread is free: a waiting hint must not be held hostage.
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,
-        "broker_transport_options": {
-            # No unacked bookkeeping: with it Celery 5.7.0 exits in 1 of 8 broker deaths and loses the first message
-            # after a half-open connection.
-            "ack_emulation": False,
-            # Counts only for options that are off; set so that Flower can never shorten it for others.
-            "visibility_timeout": settings.visibility_timeout_seconds,
-            "global_keyprefix": KEY_PREFIX,
-            # Without these a half-open connection leaves a worker stuck for ever, with them it is back in 12 s.
-            "socket_timeout": 10,
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
-            "health_check_interval": 5,
-        },
+        "broker_transport_options": _transport_options(settings),
+        # RabbitMQ's way of seeing a half-open connection; Redis has none and ignores it.
+        "broker_heartbeat": 10,
+        **_tls(settings),
         # Wait for the broker as long as it takes; the default gives up after 100 tries.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -69,8 +64,82 @@ def celery_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _transport_options(settings: Settings) -> dict[str, Any]:
+    if not _is_redis(settings.broker_url):
+        # The options of Redis would go into the AMQP handshake. Confirmed, so that a lost hint is known as lost.
+        return {"confirm_publish": True, "connect_timeout": 5}
+    return {
+        # No unacked bookkeeping: with it Celery 5.7.0 exits in 1 of 8 broker deaths and loses the first message
+        # after a half-open connection.
+        "ack_emulation": False,
+        # Counts only for options that are off; set so that Flower can never shorten it for others.
+        "visibility_timeout": settings.visibility_timeout_seconds,
+        "global_keyprefix": KEY_PREFIX,
+        # Without these a half-open connection leaves a worker stuck for ever, with them it is back in 12 s.
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+    }
+
+
+def _is_redis(url: str | None) -> bool:
+    return url is None or url.startswith(("redis", "valkey"))
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    """Options for `rediss://` and `amqps://`: the server's certificate is always checked."""
+    scheme = (settings.broker_url or "").partition(":")[0]
+    if scheme not in ("rediss", "amqps"):
+        return {}
+    prefix = "ssl_" if scheme == "rediss" else ""
+    options: dict[str, Any] = {f"{prefix}cert_reqs": ssl.CERT_REQUIRED}
+    if settings.broker_ca is not None:
+        options[f"{prefix}ca_certs"] = str(settings.broker_ca)
+    return {"broker_use_ssl": options}
+
+
+def refuse_open_broker(settings: Settings) -> None:
+    """Raises InvalidInput for a broker that anybody in the network could write to, or whose authority is not there.
+
+    On this machine alone a password is not asked for; BAKEOFF_ALLOW_OPEN_BROKER=1 accepts everything.
+    """
+    faults: list[Fault] = []
+    url = urlsplit(settings.broker_url or "")
+    # A Unix socket is guarded by its file's rights.
+    guarded = "+socket" in url.scheme or url.password or _is_loopback(url.hostname or "localhost")
+    if settings.broker_url and not guarded and not settings.allow_open_broker:
+        faults.append(
+            Fault(
+                file="environment",
+                field="BAKEOFF_BROKER_URL",
+                message=f"the broker on {url.hostname} has no password: whoever reaches it can forge messages",
+                accepted=f"{url.scheme}://:PASSWORD@{url.hostname}, or BAKEOFF_ALLOW_OPEN_BROKER=1 if meant so",
+            )
+        )
+    if settings.broker_ca is not None and not settings.broker_ca.is_file():
+        missing = Fault(
+            file="environment",
+            field="BAKEOFF_BROKER_CA",
+            message="no such file",
+            found=str(settings.broker_ca),
+            accepted="the certificate authority's PEM file",
+        )
+        faults.append(missing)
+    if faults:
+        raise InvalidInput(faults)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def celery_app(settings: Settings) -> Celery:
-    """The application for a broker URL. Nothing connects until it is used."""
+    """The application for a broker URL. Nothing connects until it is used. Raises InvalidInput for an open broker."""
+    refuse_open_broker(settings)
     app = Celery("bakeoff", broker=settings.broker_url, set_as_current=False)
     app.conf.update(celery_options(settings))
     return app

@@ -28,6 +28,10 @@ class Settings:
     visibility_timeout_seconds: float
     machine: str
     flower_password: str | None
+    # Certificate authority of a broker behind TLS; None = those that the system trusts.
+    broker_ca: Path | None = None
+    # A broker without a password, which everybody in its network could write to, is accepted.
+    allow_open_broker: bool = False
 
     @property
     def artifacts(self) -> Path:
@@ -82,6 +86,8 @@ def load_settings(environ: dict[str, str] | None = None) -> Settings:
         visibility_timeout_seconds=number("BAKEOFF_VISIBILITY_TIMEOUT_SECONDS", 3600),
         machine=env.get("BAKEOFF_MACHINE") or os.uname().nodename,
         flower_password=env.get("BAKEOFF_FLOWER_PASSWORD") or None,
+        broker_ca=Path(env["BAKEOFF_BROKER_CA"]).expanduser() if env.get("BAKEOFF_BROKER_CA") else None,
+        allow_open_broker=env.get("BAKEOFF_ALLOW_OPEN_BROKER") == "1",
     )
     if settings.heartbeat_seconds >= settings.lease_ttl_seconds - settings.lease_margin_seconds:
         faults.append(

@@ -8,15 +8,14 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 
 from celery import Celery
 from celery.signals import worker_ready, worker_shutting_down
 
 from orchestrator.broker import celery_app
-from orchestrator.clock import boot_id, boot_seconds, start_ticks, utc_now
-from orchestrator.domain.errors import BakeoffError, ExitCode, StorageError, Unavailable
+from orchestrator.clock import boot_id, start_ticks, utc_now
+from orchestrator.domain.errors import BakeoffError, ExitCode, Unavailable
 from orchestrator.domain.lease import Beat
 from orchestrator.domain.outcome import Outcome
 from orchestrator.settings import Settings, host_environment, load_settings
@@ -29,6 +28,7 @@ from workers.context import WorkerContext
 from workers.events import batch_events
 from workers.gateway.server import Gateway
 from workers.heartbeat import Heartbeats
+from workers.registrar import Registrar, require_fit
 from workers.slots import JobDesk
 from workers.spool import Shipper
 from workers.supervision.sweep import sweep
@@ -36,7 +36,6 @@ from workers.tasks import register
 
 log = logging.getLogger("bakeoff.worker")
 
-_REGISTER_SECONDS = 10.0
 # Beside the attempts that hold slots: those that check their work, wait for a slot between two stages, or were
 # hinted ahead. The database admits; threads that wait cost nothing.
 _SPARE_THREADS = 4
@@ -75,7 +74,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     if settings.broker_url is None:
         raise Unavailable("BAKEOFF_BROKER_URL is not set: a worker needs the broker of its scheduler")
     database = Database(settings.database_url)
-    database.migrate()
+    require_fit(database, settings)
     resource = f"account:{options.account}" if options.kind == "cloud" else f"pool:{options.pool}"
     queue = f"cloud.{options.account}" if options.kind == "cloud" else f"gpu.{options.pool}"
     slots = options.slots or machines.capacity(database, resource) or 1
@@ -86,15 +85,25 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     context.gateway.start()
     context.heartbeats.start()
     context.shipper.start()
-    stop = threading.Event()
-    registrar = threading.Thread(
-        target=_register, args=(context, f"{queue}@{context.identity.pid}", resource, slots, stop), daemon=True
+    name = f"{queue}@{settings.machine}.{context.identity.pid}"
+
+    def switch(on: bool) -> None:
+        # To ourselves by way of the broker: Celery's own consumer may only be changed in its own thread.
+        order = app.control.add_consumer if on else app.control.cancel_consumer
+        order(queue, destination=[name])
+
+    registrar = Registrar(
+        context,
+        f"{queue}@{context.identity.pid}",
+        {"resource": resource, "slots": slots, "agents": list(names())},
+        consume=switch,
+        recover=lambda: recover_dead(context),
     )
     registrar.start()
     try:
-        return consume(app, context, queue, slots)
+        return consume(app, context, queue, name, slots)
     finally:
-        stop.set()
+        registrar.stop()
         context.heartbeats.stop()
         context.shipper.stop()
         context.gateway.stop()
@@ -125,20 +134,29 @@ def recover(context: WorkerContext) -> None:
 
     Their leases need not run out first: the holders are provably dead and so, after the sweep, are their trees.
     """
+    recover_dead(context, always_sweep=True)
+    adopted = context.shipper.adopt(context.settings.spool)
+    if adopted:
+        log.warning("leftovers telemetry_files=%d", adopted)
+
+
+def recover_dead(context: WorkerContext, *, always_sweep: bool = False) -> None:
+    """The attempts and processes of dead workers only: cheap enough to ask for all the time."""
     identity = context.identity
     local = attempts.local_attempts(context.database, identity.machine, identity.boot_id)
     dead = [one for one in local if start_ticks(one.worker_pid) != one.worker_start_ticks]
+    if not dead and not always_sweep:
+        return
     ended = sweep(live_attempts={one.attempt_id for one in local} - {one.attempt_id for one in dead})
     for one in dead:
         beat = Beat(one.attempt_id, one.heartbeat)
         if attempts.expire(context.database, beat, "its worker died on this machine", utc_now()):
             log.warning("attempt_recovered attempt=%s worker_pid=%d", one.attempt_id, one.worker_pid)
-    adopted = context.shipper.adopt(context.settings.spool)
-    if ended or adopted:
-        log.warning("leftovers processes=%d telemetry_files=%d", len(ended), adopted)
+    if ended:
+        log.warning("leftovers processes=%d", len(ended))
 
 
-def consume(app: Celery, context: WorkerContext, queue: str, slots: int) -> int:
+def consume(app: Celery, context: WorkerContext, queue: str, name: str, slots: int) -> int:
     """Celery's own loop. TERM or INT ends the running attempts, whose jobs go back, and then the process."""
 
     def interrupted(**_: object) -> None:
@@ -157,7 +175,7 @@ def consume(app: Celery, context: WorkerContext, queue: str, slots: int) -> int:
         queues=[queue],
         concurrency=slots + _SPARE_THREADS,
         pool="threads",
-        hostname=f"{queue}@{context.settings.machine}.{context.identity.pid}",
+        hostname=name,
         without_mingle=True,
         without_gossip=True,
         loglevel="WARNING",
@@ -166,20 +184,6 @@ def consume(app: Celery, context: WorkerContext, queue: str, slots: int) -> int:
     )
     worker.start()
     return int(worker.exitcode or ExitCode.OK)
-
-
-def _register(context: WorkerContext, worker: str, resource: str, slots: int, stop: threading.Event) -> None:
-    capabilities = {"resource": resource, "slots": slots, "agents": list(names())}
-    while not stop.is_set():
-        try:
-            machines.announce(context.database, context.identity, worker, capabilities, utc_now())
-        except StorageError as error:
-            log.warning("announce_failed at=%.0f error=%s", boot_seconds(), error)
-        stop.wait(_REGISTER_SECONDS)
-    try:
-        machines.withdraw(context.database, context.identity.machine, worker)
-    except StorageError as error:
-        log.warning("withdraw_failed error=%s", error)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """The one Celery task: a hint that a job may start."""
 
 import logging
+import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
@@ -13,7 +15,24 @@ from workers.context import WorkerContext
 from workers.progress import ProgressSender, TaskLine
 from workers.runner import STALE_HINT, run_job
 
+# What the scheduler writes: an id that the database can hold, and a token of its own making.
+_MOST_JOB_ID = 2**31 - 1
+_TOKEN = re.compile("[0-9a-f]{1,32}", re.ASCII)
+_LONGEST_LABEL = 300
+
 log = logging.getLogger("bakeoff.worker")
+
+
+def parse_hint(args: Sequence[object]) -> tuple[int, str] | None:
+    """Job id and order token of a message; None for anything that the scheduler does not send."""
+    match args:
+        case [int(job_id), str(token)] if type(job_id) is int and 0 < job_id <= _MOST_JOB_ID:
+            return (job_id, token) if _TOKEN.fullmatch(token) else None
+    return None
+
+
+def _label(given: object, job_id: int) -> str:
+    return given[:_LONGEST_LABEL] if isinstance(given, str) and given else f"job {job_id}"
 
 
 def register(app: Celery, context: WorkerContext) -> None:
@@ -23,15 +42,14 @@ def register(app: Celery, context: WorkerContext) -> None:
 
     @app.task(name=TASK_NAME, bind=True)
     def job(self: Task[Any, Any], *args: Any, **kwargs: Any) -> str:
-        match args, kwargs:
-            case (int(job_id), str(order_token)), {}:
-                pass
-            case _:
-                log.warning("message_dropped reason=malformed task=%s", self.request.id)
-                return "malformed"
         request = self.request
+        hint = None if kwargs else parse_hint(args)
+        if hint is None:
+            log.warning("message_dropped reason=malformed task=%.80r", request.id)
+            return "malformed"
+        job_id, order_token = hint
         task_id, hostname = str(request.id), str(request.hostname)
-        line = TaskLine(task_id=task_id, label=request.get("argsrepr") or f"job {job_id}", since_epoch=time.time())
+        line = TaskLine(task_id=task_id, label=_label(request.get("argsrepr"), job_id), since_epoch=time.time())
         try:
             # The text is ours, never the agent's.
             result = run_job(context, job_id, order_token, lambda text: sender.say(line, text, hostname))

@@ -1,6 +1,6 @@
 """The registry of machines and their workers, and the slots that the fleet file gave a resource."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -79,3 +79,11 @@ def resources(database: Database) -> dict[str, int]:
     )
     with database.read() as connection:
         return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+
+def unserved(database: Database, wanted: Iterable[str], now: datetime) -> list[str]:
+    """Those of the resources that no registered worker serves."""
+    served = {
+        worker.capabilities.get("resource") for worker in workers(database) if now - worker.seen_at <= SILENT_AFTER
+    }
+    return sorted(set(wanted) - served)

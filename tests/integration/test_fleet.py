@@ -2,19 +2,23 @@
 
 import os
 import signal
+import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from orchestrator.broker import celery_app
 from orchestrator.daemon import Scheduler
+from orchestrator.domain.errors import Conflict, ExitCode, InvalidInput
 from orchestrator.embedded import EmbeddedBroker
 from orchestrator.scheduling.dispatch import dispatch
 from orchestrator.settings import load_settings
+from orchestrator.storage import machines
 from orchestrator.storage.engine import Database
 from orchestrator.storage.leader import Leadership, fleet_version
 from orchestrator.storage.tables import leaders
@@ -22,6 +26,8 @@ from tests.support.databases import PostgresDatabases
 from tests.support.lab import Lab
 from tests.support.waiting import until
 from tests.support.world import NOW, A, add, hints, state
+from workers.registrar import require_fit, wrong_version
+from workers.tasks import parse_hint
 
 
 @pytest.fixture
@@ -117,3 +123,127 @@ def test_a_standby_scheduler_takes_over(
         row = leader(database)
         assert row is not None
         assert row["pid"] != first["pid"], "what woke again has not taken its place back"
+
+
+# -- brokers --
+
+
+def options_for(url: str, **env: str) -> dict[str, Any]:
+    app = celery_app(load_settings({"BAKEOFF_BROKER_URL": url} | env))
+    return dict(app.conf)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://10.0.0.7:6379/0", "redis://queue.lan", "rediss://queue.lan", "amqp://mq.lan//"]
+)
+def test_a_broker_without_password_off_this_machine_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput, match=r"has no password.*BAKEOFF_ALLOW_OPEN_BROKER=1"):
+        options_for(url)
+    assert options_for(url, BAKEOFF_ALLOW_OPEN_BROKER="1")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:secret@10.0.0.7:6379/0",
+        "redis://127.0.0.1:6379/0",
+        "redis://localhost",
+        "redis://[::1]:6379",
+        "redis+socket:///run/valkey.sock",
+        "amqp://user:secret@mq.lan//",
+    ],
+)
+def test_brokers_that_are_guarded(url: str) -> None:
+    assert options_for(url)
+
+
+def test_every_command_says_what_is_wrong_with_the_broker(lab: Lab) -> None:
+    done = lab.bakeoff("scheduler", env={"BAKEOFF_BROKER_URL": "redis://10.0.0.7/0"})
+    assert done.code == ExitCode.INVALID_INPUT
+    assert "the broker on 10.0.0.7 has no password" in done.err
+    worker = lab.bakeoff("worker", "gpu", "--pool", "box", env={"BAKEOFF_BROKER_URL": "redis://10.0.0.7/0"})
+    assert worker.code == ExitCode.INVALID_INPUT
+    assert "BAKEOFF_ALLOW_OPEN_BROKER=1" in worker.err
+
+
+def test_rabbitmq_gets_none_of_the_options_of_redis() -> None:
+    assert options_for("amqp://user:secret@mq.lan//")["broker_transport_options"] == {
+        "confirm_publish": True,
+        "connect_timeout": 5,
+    }
+
+
+def test_tls_checks_the_certificate_with_the_authority_that_is_set(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    with pytest.raises(InvalidInput, match="BAKEOFF_BROKER_CA: no such file"):
+        options_for("rediss://:x@mq.lan", BAKEOFF_BROKER_CA=str(ca))
+    ca.touch()
+    redis = options_for("rediss://:x@mq.lan", BAKEOFF_BROKER_CA=str(ca))
+    assert redis["broker_use_ssl"] == {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": str(ca)}
+    assert options_for("amqps://u:x@mq.lan")["broker_use_ssl"] == {"cert_reqs": ssl.CERT_REQUIRED}
+
+
+# -- workers that do not fit --
+
+
+def test_a_worker_of_another_version_is_refused_with_the_fix(database: Database, tmp_path: Path) -> None:
+    settings = load_settings({"BAKEOFF_HOME": str(tmp_path), "BAKEOFF_BROKER_URL": "redis://127.0.0.1/0"})
+    require_fit(database, settings)
+    assert Leadership(database, "box").lead()
+    require_fit(database, settings)
+    with database.write() as connection:
+        connection.execute(leaders.update().values(version="99.1"))
+    with pytest.raises(Conflict, match=r"pip install bakeoff==99.1 here"):
+        require_fit(database, settings)
+    embedded = load_settings({"BAKEOFF_HOME": str(tmp_path), "BAKEOFF_BROKER_URL": "redis+socket:///run/x.sock"})
+    assert wrong_version(database, embedded) is None
+
+
+@pytest.mark.parametrize(("revision", "fix"), [("0000", "bakeoff scheduler. first"), ("9999", "newer than this")])
+def test_a_worker_of_another_schema_is_refused_with_the_fix(
+    database: Database, tmp_path: Path, revision: str, fix: str
+) -> None:
+    settings = load_settings({"BAKEOFF_HOME": str(tmp_path)})
+    with database.write() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :r"), {"r": revision})
+    with pytest.raises(Conflict, match=fix):
+        require_fit(database, settings)
+    assert database.revision() == revision, "a worker does not migrate what others use"
+
+
+def test_resources_that_nobody_serves_are_named(database: Database) -> None:
+    from tests.support.world import LATER, WORKER
+
+    machines.announce(database, WORKER, "cloud.a@1", {"resource": A}, NOW)
+    assert machines.unserved(database, [A, "pool:x"], NOW) == ["pool:x"]
+    assert machines.unserved(database, [A], LATER) == [A], "a silent worker serves nothing"
+
+
+# -- messages --
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        [1],
+        [1, "ab", 3],
+        ["1", "ab"],
+        [True, "ab"],
+        [1.0, "ab"],
+        [0, "ab"],
+        [-1, "ab"],
+        [2**31, "ab"],
+        [1, ""],
+        [1, "x" * 5],
+        [1, "a" * 33],
+        [1, "a" * 10_000_000],
+        [1, "ab\n"],
+        [1, None],
+        [{"a": 1}, "ab"],
+        [[1], ["ab"]],
+    ],
+)
+def test_malformed_arguments_name_no_job(args: list[object]) -> None:
+    assert parse_hint(args) is None
+    assert parse_hint([17, "00ff"]) == (17, "00ff")
