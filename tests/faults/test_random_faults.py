@@ -47,7 +47,7 @@ GOOD = Evidence(
     results={"b", "c"},
     staged={"a", "b", "c"},
     patches={"b": "+b", "c": "+c"},
-    seen={Seen("a", "lease_lost", 5.0)},
+    seen={Seen("a", "lease_lost", None, None)},
 )
 
 
@@ -68,7 +68,8 @@ def test_the_oracle_accepts_a_job_that_was_lost_once_and_then_done() -> None:
         (replace(GOOD, attempts=[LOST._replace(fence=2), DONE, OTHER]), "stale result"),
         (replace(GOOD, attempts=[LOST._replace(final_sha="sha"), DONE, OTHER]), "stale result"),
         (replace(GOOD, results={"a", "b", "c"}), "stale result"),
-        (replace(GOOD, seen={Seen("b", "lease_lost", 9.0)}), "stale result"),
+        (replace(GOOD, seen={Seen("b", "lease_lost", 3.0, "sha")}), "stale result"),
+        (replace(GOOD, seen={Seen("b", "complete", 2.0, "older")}), "stale result"),
         (replace(GOOD, patches={"b": "+a +b", "c": "+c"}), "stale result"),
         (replace(GOOD, patches={"c": "+c"}), "stale result"),
         (replace(GOOD, staged={"a", "c"}), "lost job"),

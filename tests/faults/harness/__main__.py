@@ -60,7 +60,8 @@ def play(options: argparse.Namespace, number: int, kind: str, server: PostgresSe
         own = server if kind == "postgres" else None
         report = Round(Path(folder), seed, own, options.faults, only=only).play()
     ends = ", ".join(f"{count} {name}" for name, count in sorted(report.outcomes.items()))
-    print(f"round {seed}: {report.seconds:.0f} s, {len(report.steps)} faults; {ends}", flush=True)
+    seconds = f"{report.seconds:.0f} s, {report.after_seconds:.0f} s of it after the last fault"
+    print(f"round {seed}: {seconds}; {len(report.steps)} faults; {ends}", flush=True)
     if report.violations:
         print(f"  faults: {', '.join(report.steps)}\n  again: --seed {options.seed} --round {number}")
         print("\n".join(f"  VIOLATION {text}" for text in report.violations))

@@ -55,7 +55,8 @@ class Seen(NamedTuple):
 
     attempt: str
     outcome: str
-    ended: float
+    wall_seconds: float | None
+    final_sha: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +92,8 @@ def lives(log: Path) -> list[Life]:
 
 def ends(connection: sa.Connection) -> set[Seen]:
     """The attempts that have ended by now."""
-    query = sa.select(attempts.c.id, attempts.c.outcome, attempts.c.ended_at).where(attempts.c.state == "ended")
-    return {Seen(row.id, str(row.outcome), _boot(row.ended_at) or 0.0) for row in connection.execute(query)}
+    kept = (attempts.c.id, attempts.c.outcome, attempts.c.wall_seconds, attempts.c.final_sha)
+    return {Seen(*row) for row in connection.execute(sa.select(*kept).where(attempts.c.state == "ended"))}
 
 
 def _boot(moment: datetime | None) -> float | None:

@@ -48,7 +48,7 @@ def _attempts(evidence: Evidence) -> Iterator[str]:
     ended = {one.id: one for one in evidence.attempts}
     for seen in evidence.seen:
         now = ended.get(seen.attempt)
-        if now is None or now.outcome != seen.outcome:
+        if now is None or seen[1:] != (now.outcome, now.wall_seconds, now.final_sha):
             yield f"stale result: {seen} became {now}"
 
 

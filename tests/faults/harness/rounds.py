@@ -34,6 +34,7 @@ class Report:
     outcomes: Counter[str] = field(default_factory=Counter)
     refusals: int = 0
     seconds: float = 0.0
+    after_seconds: float = 0.0  # from the end of the last fault to the end of the run
     logs: str = ""
 
     @property
@@ -140,7 +141,8 @@ class Round:
             self._arena.again()
 
     def _finish(self) -> None:
-        deadline = time.monotonic() + _END_SECONDS
+        began = time.monotonic()
+        deadline = began + _END_SECONDS
         while not self._ended() and time.monotonic() < deadline and self.report.refusals <= _REFUSALS:
             self._revive()
             self._wait(0.1)
@@ -150,6 +152,7 @@ class Round:
                 self.report.violations.append(f"gave up: {err[-1500:]}")
         except subprocess.TimeoutExpired:
             self.report.violations.append(f"lost job: the run has not ended after {_END_SECONDS:g} s")
+        self.report.after_seconds = time.monotonic() - began
         self._arena.stop_others()
         self._arena.recorder.stop()
         found = self._arena.evidence()
