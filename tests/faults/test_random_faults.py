@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness.evidence import Evidence, Life, Seen, Tried, Work
+from tests.faults.harness.evidence import Checked, Evidence, Life, Seen, Tried, Work
 from tests.faults.harness.oracle import violations
 from tests.faults.harness.rounds import Round
 from tests.support.postgres import PostgresServer
@@ -48,6 +48,7 @@ GOOD = Evidence(
     staged={"a", "b", "c"},
     patches={"b": "+b", "c": "+c"},
     seen={Seen("a", "lease_lost", None, None)},
+    checked=[Checked("b", "baseline", "fail"), Checked("b", "final", "pass"), Checked("c", "final", "pass")],
 )
 
 
@@ -79,6 +80,8 @@ def test_the_oracle_accepts_a_job_that_was_lost_once_and_then_done() -> None:
         (replace(GOOD, capacities={"account:cloud": 1, "pool:box": 0}), "overbooked"),
         (replace(GOOD, lives=[Life("a", "1", 1.0, 5.5)]), "orphan"),
         (replace(GOOD, survivors={7: "agent.py"}), "orphan"),
+        (replace(GOOD, checked=[*GOOD.checked, Checked("c", "baseline", "fail")]), "lost check"),
+        (replace(GOOD, checked=[Checked("c", "baseline", "fail"), Checked("c", "final", "pass")]), "lost check"),
         (replace(GOOD, held=["pool:box/0 by c"]), "held lease"),
     ],
 )

@@ -29,6 +29,14 @@ _AGENT = Path(__file__).with_name("agent.py")
 _LONG_SECONDS = 8.0
 _CAPACITIES = {"account:cloud": 1, "pool:box": 2}
 _LOOK_SECONDS = 0.1
+# Setup and checks take a moment, so that faults meet them too.
+_TARGET = {
+    "repo": "target",
+    "base": "main",
+    "task": "TASK.md",
+    "setup": "sleep 0.1",
+    "checks": {"works": "sleep 0.2; [ -e work.txt ]"},
+}
 
 
 class Arena(Lab):
@@ -47,6 +55,7 @@ class Arena(Lab):
         self.write(
             agent="busy",
             agents={"busy": {"command": self._command(), "version": ["echo", "1"]}},
+            targets=[_TARGET],
             profiles={"one": "model", "two": "local"},
             repeats=repeats,
             # What the harness breaks is no fault of a job; how often it does is not the matter here.
@@ -141,6 +150,7 @@ class Arena(Lab):
             capacities=_CAPACITIES,
             results=results,
             staged=staged,
+            checked=evidence.checked(self.database),
             patches=evidence.patches(self.database, self.settings.artifacts),
             held=held,
             seen=self.recorder.ends,

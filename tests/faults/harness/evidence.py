@@ -59,6 +59,14 @@ class Seen(NamedTuple):
     final_sha: str | None
 
 
+class Checked(NamedTuple):
+    """A check's row."""
+
+    attempt: str
+    kind: str
+    status: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """Everything that the oracle judges by."""
@@ -70,6 +78,7 @@ class Evidence:
     capacities: Mapping[str, int]
     results: Collection[str] = ()  # attempts with artifacts or checks
     staged: Collection[str] = ()  # attempts with stages
+    checked: Collection[Checked] = ()
     patches: Mapping[str, str] = field(default_factory=dict)
     held: Sequence[str] = ()
     seen: Collection[Seen] = ()
@@ -134,6 +143,15 @@ def with_results(database: Database) -> tuple[set[str], set[str]]:
         kept = {*connection.execute(sa.select(artifacts.c.attempt_id)).scalars()}
         kept |= {*connection.execute(sa.select(checks.c.attempt_id)).scalars()}
         return kept, {*connection.execute(sa.select(stages.c.attempt_id)).scalars()}
+
+
+def checked(database: Database) -> list[Checked]:
+    """Every check on record."""
+    with database.read() as connection:
+        return [
+            Checked(*row)
+            for row in connection.execute(sa.select(checks.c.attempt_id, checks.c.kind, checks.c.status))
+        ]
 
 
 def patches(database: Database, store: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ _SLACK_SECONDS = 0.02
 
 def violations(evidence: Evidence) -> list[str]:
     """Every broken promise, in words; empty when all were kept."""
-    parts = (_jobs, _attempts, _overlaps, _outliving, _stale_results, _remains)
+    parts = (_jobs, _attempts, _overlaps, _outliving, _stale_results, _checks, _remains)
     return [text for part in parts for text in part(evidence)]
 
 
@@ -103,6 +103,16 @@ def _stale_results(evidence: Evidence) -> Iterator[str]:
             yield f"stale result: the patch of {one.id} does not hold its work"
         if patch is not None and any(other.id in patch for other in evidence.attempts if other.id != one.id):
             yield f"stale result: the patch of {one.id} holds another attempt's work"
+
+
+def _checks(evidence: Evidence) -> Iterator[str]:
+    baselines = [one for one in evidence.checked if one.kind == "baseline"]
+    if len(baselines) != 1:
+        yield f"lost check: the base was checked {len(baselines)} times: {baselines}"
+    passed = {one.attempt for one in evidence.checked if one.kind == "final" and one.status == "pass"}
+    for one in evidence.attempts:
+        if one.outcome == Outcome.COMPLETE and one.id not in passed:
+            yield f"lost check: {one.id} is complete and its check has not passed"
 
 
 def _remains(evidence: Evidence) -> Iterator[str]:
