@@ -74,6 +74,10 @@ class Heartbeats:
         with self._lock:
             self._held.pop(attempt_id, None)
 
+    def holds_any(self) -> bool:
+        """Whether any attempt of this worker is not over yet."""
+        return bool(self._snapshot())
+
     def order_all(self, outcome: Outcome, detail: str) -> int:
         """Ask every running attempt to end; returns how many there are."""
         held = self._snapshot()

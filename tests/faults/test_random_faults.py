@@ -1,14 +1,20 @@
 """A short, seeded piece of `make faults`, and proof that its oracle can fail."""
 
+import signal
+import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from orchestrator.domain.errors import ExitCode
 from tests.faults.harness.evidence import Checked, Evidence, Life, Seen, Tried, Work
 from tests.faults.harness.oracle import violations
 from tests.faults.harness.rounds import Round
+from tests.support.lab import Lab, interrupt
 from tests.support.postgres import PostgresServer
+from tests.support.processes import send
 
 pytestmark = pytest.mark.faults
 
@@ -30,6 +36,23 @@ def test_random_faults_on_postgres_break_no_promise(tmp_path: Path) -> None:
         seeded(tmp_path, "short:2", server)
     finally:
         server.stop()
+
+
+def test_ctrl_c_is_heeded_also_while_the_broker_hangs(tmp_path: Path) -> None:
+    with closing(Lab(tmp_path)) as lab:
+        lab.write(agent="wait")
+        process = lab.start("run", str(lab.file))
+        lab.await_start()
+        broker = lab.broker(process)
+        assert broker is not None
+        send(broker, signal.SIGSTOP)
+        began = time.monotonic()
+        interrupt(process)
+        assert lab.end_of(process).code == ExitCode.INTERRUPTED
+        # 5 s for Celery's goodbye and 5 s for the broker itself; it took 35 s.
+        assert time.monotonic() - began < 25
+        assert lab.results.outcomes() == ["interrupted"]
+        lab.assert_clean()
 
 
 # -- the oracle --

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +51,8 @@ class Arena(Lab):
             server.execute(f"CREATE DATABASE {name}")
             self.env["BAKEOFF_DATABASE_URL"] = server.url(name)
         self.repeats = repeats
+        # What a fault that waits is to do meanwhile: end those that last.
+        self.meanwhile: Callable[[], None] = lambda: None
         self.write_fleet(models={"local": {}})
         self.write(
             agent="busy",

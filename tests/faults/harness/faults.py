@@ -23,6 +23,7 @@ from tests.support.processes import descendants, kill, send
 _SHORT_SECONDS = (0.3, 1.8)
 _LONG_SECONDS = (3.5, 6.0)
 _OUTAGE_SECONDS = (0.5, 5.0)
+_STOP_SECONDS = 60.0
 # A message that nothing in the database knows.
 _FORGED = Hint(1, "0123456789abcdef", "gpu.box")
 
@@ -118,7 +119,12 @@ def kill_everything(arena: Arena, rng: random.Random) -> None:
 def interrupt_run(arena: Arena, rng: random.Random) -> None:
     """Ctrl-C; then the same command again."""
     interrupt(arena.process)
-    arena.process.communicate(timeout=60)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while arena.process.poll() is None:
+        assert time.monotonic() < deadline, f"bakeoff run has not heeded Ctrl-C for {_STOP_SECONDS:g} s"
+        arena.meanwhile()
+        time.sleep(0.05)
+    arena.process.communicate()
     arena.again()
 
 

@@ -61,6 +61,7 @@ class Round:
         self._kinds = {name: fault for name, fault in kinds.items() if only is None or name in only}
         self._faults = faults
         self._arena = Arena(root, server, repeats)
+        self._arena.meanwhile = self._undo
         self._lasting: list[tuple[float, Lasting]] = []
         self._outage_at = -_AFTERMATH_SECONDS
         self.report = Report(seed)
