@@ -40,7 +40,7 @@ def register(app: Celery, context: WorkerContext) -> None:
     sender = ProgressSender(app)
     sender.start()
 
-    @app.task(name=TASK_NAME, bind=True)
+    @app.task(name=TASK_NAME, bind=True, Strategy="workers.messages:strategy")
     def job(self: Task[Any, Any], *args: Any, **kwargs: Any) -> str:
         request = self.request
         hint = None if kwargs else parse_hint(args)

@@ -1,5 +1,6 @@
 """A shared fleet: schedulers that stand by, workers that do not fit, brokers and messages nobody should trust."""
 
+import json
 import os
 import signal
 import ssl
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.broker import celery_app
+from orchestrator.broker import KEY_PREFIX, TASK_NAME, celery_app
 from orchestrator.daemon import Scheduler
 from orchestrator.domain.errors import Conflict, ExitCode, InvalidInput
 from orchestrator.embedded import EmbeddedBroker
@@ -247,3 +248,57 @@ def test_resources_that_nobody_serves_are_named(database: Database) -> None:
 def test_malformed_arguments_name_no_job(args: list[object]) -> None:
     assert parse_hint(args) is None
     assert parse_hint([17, "00ff"]) == (17, "00ff")
+
+
+def forged(body: str, **headers: object) -> str:
+    """A message as Celery lays it into Redis, with a body of anybody's choice."""
+    named = {"lang": "py", "task": TASK_NAME, "id": "forged", "root_id": "forged", "parent_id": None, "group": None}
+    return json.dumps(
+        {
+            "body": body,
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": named | headers,
+            "properties": {
+                "correlation_id": "forged",
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "", "routing_key": "cloud.cloud"},
+                "priority": 0,
+                "delivery_tag": "forged",
+            },
+        }
+    )
+
+
+def test_forged_and_broken_messages_are_dropped_and_the_job_behind_them_runs(
+    lab: Lab, broker: EmbeddedBroker, postgres_databases: PostgresDatabases
+) -> None:
+    embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    lies = [
+        forged(json.dumps([["x" * 1_000_000, 3], {}, embed])),
+        forged(json.dumps([[1, "0" * 16], {}, embed])),
+        forged(json.dumps([[1, "0" * 16], {"more": 1}, embed])),
+        forged("no json"),
+        forged(json.dumps({"no": "list"})),
+        forged(json.dumps([[1], {}, embed]), task="os.system"),
+        forged(json.dumps([[1], {}, embed]), argsrepr=["no", "text"]),
+    ]
+    pickled = json.loads(forged("gASVBQAAAAAAAACMAXiULg=="))
+    pickled["content-type"], pickled["content-encoding"] = "application/x-python-serialize", "binary"
+    with broker.client() as client:
+        for lie in (*lies, json.dumps(pickled)):
+            client.lpush(f"{KEY_PREFIX}cloud.cloud", lie)
+    with postgres_databases.fresh() as database:
+        env = {
+            "BAKEOFF_DATABASE_URL": database.url.render_as_string(hide_password=False),
+            "BAKEOFF_BROKER_URL": broker.url,
+        }
+        lab.write()
+        assert lab.bakeoff("submit", str(lab.file), env=env).code == ExitCode.OK
+        lab.start("scheduler", env=env)
+        worker = lab.start("worker", "cloud", "--account", "cloud", env=env)
+        until(lambda: state(database, 1) == "done", "the real job")
+        worker.send_signal(signal.SIGTERM)
+        _, told = worker.communicate(timeout=60)  # Celery logs an unknown task with a traceback
+        assert told.count("message_dropped reason=malformed") == 6, told
+        assert len(told) < 100_000, "a huge message does not fill the log"
