@@ -3,13 +3,14 @@
 Position decides, and is all that a pass reads of the order. It is made of three things, strongest first:
 
 1. Turns. Experiments that wait for the same slots take turns, job by job: a new one joins where the others are now.
-2. Repeats, then blocks. A block is one target with all its profiles; blocks that are expected to take longest come
-   first in their repeat, so that no long job is left for the end. What is not known does not move a block.
+2. Blocks: one target with all its profiles, those that are expected to take longest first, so that no long job is
+   left for the end. The first repeat goes over all blocks before any block is repeated. What is not known does not
+   move a block; blocks that are expected to take equally long go repeat by repeat.
 3. The seeded draw, between equal blocks and always inside a block, so that no profile is favoured by its place.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
@@ -35,24 +36,28 @@ def interleave(
 
     Jobs run in blocks: one (target, variant) with all its profiles, in an order drawn for that block alone. So
     the runs that are compared with each other lie side by side, drift over the night meets all profiles alike, and
-    a night that ends early leaves complete comparisons. Every repeat goes over all blocks before the next begins.
+    a night that ends early leaves complete comparisons. Where nothing is known, every repeat goes over all blocks
+    before the next begins.
 
     `expected` holds seconds for each of `jobs`, None where nothing is known. Blocks are sorted by their longest
-    expected job, longest first; a block without any counts as the mean block. Equal blocks are in drawn order, and
-    without `expected` all are equal.
+    expected job, longest first; a block without any counts as the mean block. The lowest repeat goes over all blocks
+    first; the others are sorted together, because a repeat of its own for each would begin its longest jobs near the
+    end (on 2,371 recorded trials: 6.3 % over the lower bound at 64 slots, instead of 2.4 %). Equal blocks go repeat
+    by repeat in drawn order, and without `expected` all are equal.
 
     The draw is a hash of seed and names, never a sequence of random numbers, so it does not depend on the order of
     the file. To extend a matrix, give the new jobs alone, with `after` = the highest position so far.
     """
     longest = _longest(jobs, expected) if expected else {}
     mean = sum(longest.values()) / len(longest) if longest else 0.0
+    first = min((job.repeat for job in jobs), default=0)
 
-    def key(index: int) -> tuple[int, float, bytes, str, str, bytes, str]:
+    def key(index: int) -> tuple[bool, float, int, bytes, str, str, bytes, str]:
         job = jobs[index]
         seconds = longest.get((job.target, job.variant), mean)
         block = _draw(seed, "block", str(job.repeat), job.target, job.variant)
         within = _draw(seed, "job", str(job.repeat), job.target, job.variant, job.profile)
-        return (job.repeat, -seconds, block, job.target, job.variant, within, job.profile)
+        return (job.repeat > first, -seconds, job.repeat, block, job.target, job.variant, within, job.profile)
 
     positions = [0] * len(jobs)
     for position, index in enumerate(sorted(range(len(jobs)), key=key), start=after + 1):
@@ -114,13 +119,16 @@ class Picked(NamedTuple):
     passed_over: tuple[int, ...]
 
 
-def lookahead(total: Mapping[str, int]) -> dict[str, int]:
+def lookahead(total: Mapping[str, int], ready: Iterable[tuple[str, ...]]) -> dict[str, int]:
     """Hints beyond the free slots, so that a pool's worker that finishes short jobs finds the next one waiting.
 
-    A pool may look ahead by as many hints as it has slots. An account never does: its next job is decided when it
-    is free, by the order and the quota of that moment.
+    `ready` are the needs of the jobs that are ready. A pool may look ahead by as many hints as it has slots, unless
+    some of them need it together with something else and could start: such a job never goes ahead, so behind
+    hints it would wait with its account idle. An account never looks ahead: its next job is decided when it is free,
+    by the order and the quota of that moment.
     """
-    return {name: count for name, count in total.items() if name.startswith("pool:")}
+    shared = {need for needs in ready if len(needs) > 1 and all(one in total for one in needs) for need in needs}
+    return {name: count for name, count in total.items() if name.startswith("pool:") and name not in shared}
 
 
 def worth_reading(needs: tuple[str, ...], free: Mapping[str, int], ahead: Mapping[str, int]) -> int:

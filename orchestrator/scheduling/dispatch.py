@@ -17,10 +17,11 @@ def dispatch(database: Database, now: datetime) -> list[store.Hint]:
         # A resource without slots is parked or gone: closed, and nothing is kept for those who wait for it.
         slots = {name: slot for name, slot in store.slots(connection, now).items() if slot.total > 0}
         free = {name: slot.free for name, slot in slots.items()}
-        ahead = lookahead({name: slot.total for name, slot in slots.items()})
+        classes = store.ready_classes(connection)
+        ahead = lookahead({name: slot.total for name, slot in slots.items()}, map(store.split_needs, classes))
         limit_of = {
             needs: min(limit, _MOST_PER_PASS)
-            for needs in store.ready_classes(connection)
+            for needs in classes
             if (limit := worth_reading(store.split_needs(needs), free, ahead)) > 0
         }
         if not limit_of:

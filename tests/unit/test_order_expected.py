@@ -12,7 +12,7 @@ from orchestrator.domain.order import Candidate, Placed, Turn, interleave, joins
 ACCOUNT: tuple[str, ...] = ("account:max",)
 POOL: tuple[str, ...] = ("pool:gpu",)
 BOTH = ACCOUNT + POOL
-BLOCKS = [Placed(target=f"t{t}", profile=f"p{p}", repeat=r) for r in (1, 2) for t in range(6) for p in range(3)]
+BLOCKS = [Placed(target=f"t{t}", profile=f"p{p}", repeat=r) for r in (1, 2, 3) for t in range(6) for p in range(3)]
 seconds = st.none() | st.floats(1, 1e5, allow_nan=False)
 
 
@@ -21,11 +21,11 @@ def order(expected: list[float | None], seed: int = 1) -> list[Placed]:
     return [job for _, job in sorted(zip(places, BLOCKS, strict=True), key=lambda pair: pair[0])]
 
 
-def test_blocks_that_take_long_come_first_in_their_repeat() -> None:
+def test_blocks_that_take_long_come_first_once_every_block_had_its_first_repeat() -> None:
     expected = [100.0 * int(job.target[1:]) + (50 if job.profile == "p1" else 0) for job in BLOCKS]
     names = [job.target for job in order(list(expected))]
-    once = [name for name in ("t5", "t4", "t3", "t2", "t1", "t0") for _ in range(3)]
-    assert names == once * 2
+    longest_first = ("t5", "t4", "t3", "t2", "t1", "t0")
+    assert names == [name for repeats in (1, 2) for name in longest_first for _ in range(3 * repeats)]
 
 
 @given(st.lists(seconds, min_size=len(BLOCKS), max_size=len(BLOCKS)), st.integers(0, 9))
@@ -37,7 +37,7 @@ def test_whatever_is_expected_blocks_and_the_draw_inside_stay(expected: list[flo
         assert block == [job for job in drawn if (job.target, job.repeat) == (block[0].target, block[0].repeat)]
 
 
-def test_equal_expectations_change_nothing() -> None:
+def test_equal_expectations_leave_the_repeats_one_after_the_other() -> None:
     per_profile: list[float | None] = [10.0 * int(job.profile[1:]) for job in BLOCKS]
     assert order(per_profile) == order([None] * len(BLOCKS))
 
@@ -109,8 +109,15 @@ def test_reading_only_what_is_worth_it_changes_no_choice(
         Candidate(job_id=number, needs=needs, position=number, passed_over=chance.randint(0, 4))
         for number, needs in enumerate(kinds)
     ]
-    ahead = lookahead(dict.fromkeys(free, 2))
+    ahead = lookahead(dict.fromkeys(free, 2), set(kinds))
     read = []
     for needs in set(kinds):
         read += [job for job in jobs if job.needs == needs][: worth_reading(needs, free, ahead)]
     assert pick(read, free, ahead).chosen == pick(jobs, free, ahead).chosen
+
+
+def test_nothing_goes_ahead_to_a_pool_that_a_pair_could_use() -> None:
+    total = {"account:max": 1, "pool:gpu": 4, "pool:x": 2}
+    assert lookahead(total, [POOL, ACCOUNT]) == {"pool:gpu": 4, "pool:x": 2}
+    assert lookahead(total, [POOL, BOTH]) == {"pool:x": 2}
+    assert lookahead({"pool:gpu": 4}, [POOL, BOTH]) == {"pool:gpu": 4}, "its account is closed, so it cannot start"

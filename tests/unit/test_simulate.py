@@ -1,0 +1,105 @@
+"""Simulated fleets: what must come out whatever goes in, and how large they may be."""
+
+import random
+import time
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.analysis.simulate import SimulatedJob, guessed_from_others, simulate
+
+POOL, ACCOUNT = ("pool:x",), ("account:a",)
+BOTH = ("account:a", "pool:x")
+jobs_of_all_kinds = st.lists(
+    st.builds(
+        SimulatedJob,
+        st.sampled_from([POOL, ACCOUNT, BOTH]),
+        st.integers(0, 20),
+        st.floats(0, 1000, allow_nan=False),
+    ),
+    max_size=40,
+)
+
+
+def test_one_slot_runs_jobs_in_order_without_a_gap() -> None:
+    jobs = [SimulatedJob(POOL, place, took) for place, took in ((3, 5.0), (1, 2.0), (2, 4.0))]
+    done = simulate(jobs, {"pool:x": 1})
+    assert done.starts == (6.0, 0.0, 2.0)
+    assert (done.makespan_seconds, done.lower_bound_seconds, done.ratio) == (11.0, 11.0, 1.0)
+
+
+def test_an_account_waits_for_the_next_pass_and_a_pool_does_not() -> None:
+    jobs = [SimulatedJob(needs, place, 1.25) for place in (1, 2) for needs in (POOL, ACCOUNT)]
+    done = simulate(jobs, {"pool:x": 1, "account:a": 1}, tick_seconds=0.5)
+    assert done.starts == (0.0, 0.0, 1.25, 1.5)
+
+
+def test_a_job_without_a_slot_anywhere_never_starts() -> None:
+    done = simulate([SimulatedJob(("pool:y",), 1, 9.0), SimulatedJob(POOL, 2, 1.0)], {"pool:x": 2})
+    assert done.starts == (None, 0.0)
+    assert done.lower_bound_seconds == 1.0
+
+
+def test_nothing_to_do() -> None:
+    assert simulate([], {"pool:x": 1}).ratio is None
+
+
+@given(jobs_of_all_kinds, st.integers(1, 4), st.integers(1, 2), st.sampled_from([0.0, 0.1, 7.0]))
+def test_every_job_runs_once_within_its_slots(jobs: list[SimulatedJob], pool: int, account: int, tick: float) -> None:
+    slots = {"pool:x": pool, "account:a": account}
+    done = simulate(jobs, slots, tick_seconds=tick)
+    assert None not in done.starts
+    assert done.makespan_seconds >= done.lower_bound_seconds * (1 - 1e-9)
+    for name, count in slots.items():
+        moments = []
+        for job, start in zip(jobs, done.starts, strict=True):
+            if name in job.needs and job.seconds > 0:
+                assert start is not None
+                moments += [(start, 1), (start + job.seconds, -1)]
+        live = 0
+        for _, change in sorted(moments):
+            live += change
+            assert live <= count
+
+
+@given(st.lists(st.floats(0.1, 100, allow_nan=False), min_size=1, max_size=60), st.integers(1, 5))
+def test_longest_first_with_exact_durations_keeps_grahams_bound(seconds: list[float], slots: int) -> None:
+    """Graham 1969: longest first is at most 4/3 - 1/(3 slots) of the best schedule."""
+    jobs = [SimulatedJob(POOL, place, took) for place, took in enumerate(sorted(seconds, reverse=True))]
+    done = simulate(jobs, {"pool:x": slots})
+    ordered = sorted(seconds, reverse=True)
+    # No schedule beats the lower bound, nor two of the longest slots + 1 jobs in one slot.
+    best = max([done.lower_bound_seconds, *(a + b for a, b in pairwise(ordered[slots - 1 : slots + 1]))])
+    assert done.makespan_seconds <= (4 / 3 - 1 / (3 * slots)) * best * (1 + 1e-9) + max(ordered[slots:], default=0)
+
+
+def test_pairs_keep_their_account_busy_beside_a_full_pool() -> None:
+    chance = random.Random(1)
+    jobs = [
+        SimulatedJob(BOTH if place % 10 == 0 else POOL, place, chance.lognormvariate(5, 1)) for place in range(3000)
+    ]
+    done = simulate(jobs, {"pool:x": 100, "account:a": 12}, tick_seconds=0.1)
+    # The last start and not the end: how long the last job happens to be says nothing about the order.
+    assert max(start for start in done.starts if start is not None) <= done.lower_bound_seconds
+
+
+@pytest.mark.parametrize("tick", [0.0, 0.1])
+def test_a_thousand_slots_and_a_hundred_thousand_jobs_take_seconds(tick: float) -> None:
+    chance = random.Random(1)
+    jobs = [
+        SimulatedJob((f"pool:{place % 3}",) if place % 10 else BOTH, place, chance.lognormvariate(5, 1))
+        for place in range(100_000)
+    ]
+    began = time.monotonic()
+    done = simulate(
+        jobs, {"pool:0": 350, "pool:1": 300, "pool:2": 300, "account:a": 30, "pool:x": 50}, tick_seconds=tick
+    )
+    assert None not in done.starts
+    assert time.monotonic() - began < 60
+
+
+def test_a_guess_is_the_median_of_the_same_task_under_other_profiles() -> None:
+    jobs = [("t", "a"), ("t", "a"), ("t", "b"), ("t", "b"), ("t", "c"), ("u", "a")]
+    assert guessed_from_others(jobs, [1.0, 3.0, 10.0, 30.0, 50.0, 7.0]) == [30.0, 30.0, 3.0, 3.0, 6.5, None]
