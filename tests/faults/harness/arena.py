@@ -14,7 +14,7 @@ from celery import Celery
 
 from orchestrator.broker import celery_app
 from orchestrator.domain.errors import StorageError
-from orchestrator.embedded import running_broker_url
+from orchestrator.embedded import running_broker_url, tethered
 from orchestrator.settings import load_settings
 from orchestrator.storage.dispatch import Hint, open_hints
 from orchestrator.storage.engine import Database
@@ -102,7 +102,7 @@ class Arena(Lab):
         (self.home / "logs").mkdir(parents=True, exist_ok=True)
         with (self.home / "logs" / f"other-{arguments[0]}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "workers.main", *arguments],
+                tethered([sys.executable, "-m", "workers.main", *arguments]),
                 cwd=self.root,
                 env=env,
                 stdin=subprocess.DEVNULL,
