@@ -42,6 +42,7 @@ def register(app: Celery, context: WorkerContext, seconds: float) -> None:
                 time.sleep(seconds)
             context.desk.finish(attempt_id, DONE)
         finally:
+            claimed.place.give_back()
             context.heartbeats.drop(attempt_id)
             inbox.close()
 
@@ -51,7 +52,7 @@ def main() -> None:
     threads, seconds = int(sys.argv[1]), float(sys.argv[2])
     logging.basicConfig(level=logging.WARNING)
     settings = load_settings()
-    context = make_context(settings, Database(settings.database_url))
+    context = make_context(settings, Database(settings.database_url), "pool:bench", threads)
     app = celery_app(settings)
     register(app, context, seconds)
     batch_events(app)

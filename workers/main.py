@@ -50,7 +50,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     kinds = parser.add_subparsers(dest="kind", required=True)
     cloud = kinds.add_parser("cloud")
     cloud.add_argument("--account", required=True)
-    cloud.add_argument("--slots", type=int, default=1)
+    cloud.add_argument("--slots", type=int, default=0)
     gpu = kinds.add_parser("gpu")
     gpu.add_argument("--pool", required=True)
     gpu.add_argument("--slots", type=int, default=0)
@@ -81,7 +81,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     resource = f"account:{options.account}" if options.kind == "cloud" else f"pool:{options.pool}"
     queue = f"cloud.{options.account}" if options.kind == "cloud" else f"gpu.{options.pool}"
     slots = options.slots or machines.capacity(database, resource) or 1
-    context = make_context(settings, database)
+    context = make_context(settings, database, resource, slots)
     recover(context)
     app = celery_app(settings)
     register(app, context)
@@ -113,7 +113,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
         database.close()
 
 
-def make_context(settings: Settings, database: Database) -> WorkerContext:
+def make_context(settings: Settings, database: Database, resource: str, places: int) -> WorkerContext:
     """The long-lived parts, not started yet."""
     pid = os.getpid()
     ticks = start_ticks(pid)
@@ -127,7 +127,7 @@ def make_context(settings: Settings, database: Database) -> WorkerContext:
         shipper=Shipper(database),
         artifacts=ArtifactStore(settings.artifacts),
         identity=identity,
-        desk=JobDesk(database, identity),
+        desk=JobDesk(database, identity, resource, places),
         host_env=host_environment(settings.home),
     )
 

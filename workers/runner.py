@@ -25,7 +25,7 @@ from workers.heartbeat import Held
 from workers.judge import DEFAULT_PARK_SECONDS
 from workers.loops.registry import LOOPS
 from workers.loops.steps import LoopEnd, StageDone
-from workers.slots import StageSlots
+from workers.slots import Claimed, StageSlots
 from workers.spool import Recorder
 from workers.stage import AttemptFrame, StageRun, perform_stage
 from workers.supervision.inbox import StageInbox
@@ -72,7 +72,7 @@ def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Cal
     claimed = context.desk.claim(job_id, order_token, patience_seconds=context.settings.rehint_seconds / 2)
     if claimed is None:
         return STALE_HINT
-    claim, asked_at = claimed
+    claim, asked_at = claimed.claim, claimed.asked_at
     inbox = StageInbox()
     lease = LeaseView(context.heartbeats.deadline(asked_at))
     context.heartbeats.hold(claim.attempt_id, Held(lease, inbox))
@@ -80,7 +80,7 @@ def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Cal
     recorder = Recorder(claim.attempt_id, spool)
     context.shipper.add(spool)
     try:
-        result = Attempt(context, claim, asked_at, recorder, inbox, lease, progress).run()
+        result = Attempt(context, claimed, recorder, inbox, lease, progress).run()
         recorder.close()
         state = _store(context, claim, spool, result)
         log.info(
@@ -91,6 +91,7 @@ def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Cal
         log.warning("result_refused job=%d attempt=%s fence=%d", job_id, claim.attempt_id, claim.fence)
         return Outcome.LEASE_LOST.value
     finally:
+        claimed.place.give_back()
         context.desk.slots.freed()
         context.heartbeats.drop(claim.attempt_id)
         recorder.close()
@@ -121,19 +122,19 @@ class Attempt:
     def __init__(
         self,
         context: WorkerContext,
-        claim: Claim,
-        started_at: float,
+        claimed: Claimed,
         recorder: Recorder,
         inbox: StageInbox,
         lease: LeaseView,
         progress: Callable[[str], None],
     ) -> None:
-        self._context, self._claim, self._started_at = context, claim, started_at
+        self._context, self._claimed = context, claimed
+        self._claim, self._started_at = claimed.claim, claimed.asked_at
         self._recorder, self._inbox, self._lease, self._progress = recorder, inbox, lease, progress
         self._work = Work()
         self._slots: StageSlots | None = None
         self._parked: attempts.Parked | None = None
-        self._commands = CommandFrame(attempt_id=claim.attempt_id, lease=lease, inbox=inbox)
+        self._commands = CommandFrame(attempt_id=claimed.claim.attempt_id, lease=lease, inbox=inbox)
 
     def run(self) -> AttemptResult:
         """Do everything, in order. Raises nothing but StaleAttempt."""
@@ -172,6 +173,7 @@ class Attempt:
             # the next job would start on a limit that is used up.
             return end
         self._advance("check")
+        self._claimed.place.give_back()
         self._context.desk.slots.freed()
         if end.outcome is not Outcome.LEASE_LOST:
             self._progress("checks")
@@ -235,7 +237,7 @@ class Attempt:
             started_at=self._started_at,
             progress=self._progress,
         )
-        self._slots = StageSlots(self._context.database, self._context.desk.slots, self._claim, spec)
+        self._slots = StageSlots(self._context.database, self._context.desk, self._claimed, spec)
         while True:
             self._heed()
             step = following(spec, self._work.history)

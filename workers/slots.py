@@ -27,11 +27,25 @@ from workers.batching import Batcher
 _ASK_SECONDS = 0.5
 
 
+class Place:
+    """One of the sessions that this worker may have on its own resource at a time."""
+
+    def __init__(self, places: threading.Semaphore) -> None:
+        self._places: threading.Semaphore | None = places
+
+    def give_back(self) -> None:
+        """Let the next attempt in. Idempotent; called from the attempt's own thread only."""
+        if self._places is not None:
+            self._places.release()
+            self._places = None
+
+
 class Claimed(NamedTuple):
-    """A claim, and the boot time before which it was asked for: its lease counts from there."""
+    """A claim, the boot time before which it was asked for (its lease counts from there), and its place here."""
 
     claim: Claim
     asked_at: float
+    place: Place
 
 
 class SlotSignal:
@@ -54,8 +68,11 @@ class SlotSignal:
 class JobDesk:
     """Where the threads of one worker claim jobs and hand in results; what comes together is stored together."""
 
-    def __init__(self, database: Database, worker: WorkerIdentity) -> None:
+    def __init__(self, database: Database, worker: WorkerIdentity, resource: str, places: int) -> None:
+        """`places` is how many sessions on `resource` this worker may have, whatever the fleet has in all."""
         self.slots = SlotSignal()
+        self.resource = resource
+        self._places = threading.Semaphore(places)
         self._database, self._worker = database, worker
         self._claims = Batcher[Hinted, Answer](lambda hints: attempts.claim_many(database, hints))
         self._ends = Batcher[End, JobState | None](lambda ends: attempts.finish_many(database, ends))
@@ -63,12 +80,25 @@ class JobDesk:
     def claim(self, job_id: int, order_token: str, *, patience_seconds: float) -> Claimed | None:
         """Claim the job as soon as its slots are free. None when stale, or ready again after the patience."""
         began = boot_seconds()
+        if not self._places.acquire(timeout=patience_seconds):
+            attempts.withdraw(self._database, job_id, order_token)
+            return None
+        place = Place(self._places)
+        claimed = None
+        try:
+            claimed = self._claim(job_id, order_token, place, began + patience_seconds)
+        finally:
+            if claimed is None:
+                place.give_back()
+        return claimed
+
+    def _claim(self, job_id: int, order_token: str, place: Place, until: float) -> Claimed | None:
         while True:
             asked_at = boot_seconds()
             answer = self._claims.ask(Hinted(job_id, order_token, self._worker, utc_now()))
             if not isinstance(answer, NoFreeSlot | Parked | Drained):
-                return Claimed(answer, asked_at) if answer else None
-            if isinstance(answer, Parked | Drained) or asked_at - began >= patience_seconds:
+                return Claimed(answer, asked_at, place) if answer else None
+            if isinstance(answer, Parked | Drained) or asked_at >= until:
                 attempts.withdraw(self._database, job_id, order_token)
                 return None
             self.slots.wait(_ASK_SECONDS)
@@ -85,9 +115,10 @@ class JobDesk:
 class StageSlots:
     """The slots that one attempt holds, stage by stage."""
 
-    def __init__(self, database: Database, signal: SlotSignal, claim: Claim, spec: JobSpec) -> None:
-        self._database, self._signal, self._attempt_id = database, signal, claim.attempt_id
-        self._held = set(claim.resources)
+    def __init__(self, database: Database, desk: JobDesk, claimed: Claimed, spec: JobSpec) -> None:
+        self._database, self._desk, self._place = database, desk, claimed.place
+        self._attempt_id = claimed.claim.attempt_id
+        self._held = set(claimed.claim.resources)
         self._per_stage = {model.resource for model in spec.models.values() if model.lease == "stage"}
         self.waited_seconds = 0.0
 
@@ -99,12 +130,14 @@ class StageSlots:
         for resource in self._held & self._per_stage - {model.resource}:
             attempts.release(self._database, self._attempt_id, resource)
             self._held.discard(resource)
-            self._signal.freed()
+            if resource == self._desk.resource:
+                self._place.give_back()
+            self._desk.slots.freed()
         if model.resource in self._held:
             return
         began = boot_seconds()
         while not attempts.take(self._database, self._attempt_id, model.resource, utc_now()):
             heed()
-            self._signal.wait(_ASK_SECONDS)
+            self._desk.slots.wait(_ASK_SECONDS)
         self._held.add(model.resource)
         self.waited_seconds += boot_seconds() - began
