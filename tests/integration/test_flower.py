@@ -172,7 +172,7 @@ def test_a_hint_that_comes_too_late_hides_nothing_and_a_flood_of_tasks_is_bounde
     env = {"BAKEOFF_HOME": str(lab.home), "BAKEOFF_BROKER_URL": (lab.home / "broker.url").read_text()}
     app = celery_app(load_settings(env))
     for task_id in (task["uuid"], "too-late"):
-        app.send_task(TASK_NAME, args=[1, "another order"], queue="gpu.box", task_id=task_id, argsrepr="again")
+        app.send_task(TASK_NAME, args=[1, "0123456789abcdef"], queue="gpu.box", task_id=task_id, argsrepr="again")
     late = flower.task_with(uuid="too-late", state="REVOKED")
     assert late["args"] == "again"
     assert flower.task_with(uuid=task["uuid"])["state"] == "PROGRESS"

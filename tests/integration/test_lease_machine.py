@@ -299,7 +299,8 @@ class LeaseMachine(RuleBasedStateMachine):
         }.get(outcome, "ready")
         if expected == "ready" and outcome is not Outcome.INTERRUPTED and self.infra[job_id] >= MAX_INFRA:
             expected = "failed"
-        if expected in ("ready", "parked") and job_id in self.cancelled:
+        broke = outcome in (Outcome.INFRA_ERROR, Outcome.LEASE_LOST)
+        if (broke or expected in ("ready", "parked")) and job_id in self.cancelled:
             expected = "cancelled"
         with self.database.read() as connection:
             found = connection.execute(sa.select(jobs.c.state).where(jobs.c.id == job_id)).scalar()
