@@ -137,7 +137,7 @@ def _drain(settings: Settings, database: Database, count: int, *, whole: bool) -
         if not whole:
             _await(lambda: open_jobs(database) < count)
             began, first = time.monotonic(), count - open_jobs(database)
-        _await(lambda: open_jobs(database) == 0)
+        _await(lambda: open_jobs(database) == 0, slow=True)
         return (time.monotonic() - began) * count / max(1, count - first)
     finally:
         stop.set()
@@ -149,12 +149,12 @@ def _workers(database: Database) -> int:
         return int(connection.execute(sa.select(sa.func.count()).select_from(machines)).scalar_one())
 
 
-def _await(condition: Callable[[], bool], timeout_seconds: float = 600.0) -> None:
+def _await(condition: Callable[[], bool], timeout_seconds: float = 600.0, *, slow: bool = False) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() > deadline:
             raise SystemExit("the benchmark did not come to its end")
-        time.sleep(0.05)
+        time.sleep(0.2 if slow else 0.01)
 
 
 def _settings(root: Path) -> Settings:
