@@ -26,6 +26,7 @@ from orchestrator.storage.attempts import WorkerIdentity
 from orchestrator.storage.engine import Database
 from workers.agents.registry import names
 from workers.context import WorkerContext
+from workers.envelopes import guard_envelopes
 from workers.events import batch_events
 from workers.gateway.server import Gateway
 from workers.heartbeat import Heartbeats
@@ -83,6 +84,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     slots = options.slots or machines.capacity(database, resource) or 1
     context = make_context(settings, database, resource, slots)
     recover(context)
+    guard_envelopes()
     app = celery_app(settings)
     register(app, context)
     context.gateway.start()

@@ -27,6 +27,7 @@ from tests.support.databases import PostgresDatabases
 from tests.support.lab import Lab
 from tests.support.waiting import until
 from tests.support.world import NOW, A, add, hints, state
+from workers.envelopes import envelope_fault
 from workers.registrar import require_fit, wrong_version
 from workers.tasks import parse_hint
 
@@ -302,3 +303,56 @@ def test_forged_and_broken_messages_are_dropped_and_the_job_behind_them_runs(
         _, told = worker.communicate(timeout=60)  # Celery logs an unknown task with a traceback
         assert told.count("message_dropped reason=malformed") == 6, told
         assert len(told) < 100_000, "a huge message does not fill the log"
+
+
+NO_ENVELOPES = [
+    b"",
+    b"garbage",
+    b"\xff\xfe\x00",
+    b"null",
+    b"17",
+    b"[]",
+    b"{}",
+    b"[" * 100_000,
+    b'{"__type__": "uuid", "__value__": {}}',
+    b'{"properties": {"delivery_tag": "x","delivery_info":{}, "body_encoding":"base64"}, "body": "=", "headers": {}}',
+    b'{"properties": {"delivery_tag": "x","delivery_info":{}, "body_encoding":"rot13"}, "body": "", "headers": {}}',
+    b'{"properties": {"delivery_tag": "x","delivery_info":{}}, "body": "", "headers": {"task": ["x"], "id": "1"}}',
+    b'{"properties": {"delivery_tag": "x","delivery_info":{}}, "body": "", "headers": {}}',
+    b'{"properties": {"delivery_tag": [], "delivery_info": {}}, "body": "", "headers": {}}',
+]
+
+
+def test_what_is_no_message_at_all_does_not_end_the_worker(
+    lab: Lab, broker: EmbeddedBroker, postgres_databases: PostgresDatabases
+) -> None:
+    with postgres_databases.fresh() as database:
+        env = {
+            "BAKEOFF_DATABASE_URL": database.url.render_as_string(hide_password=False),
+            "BAKEOFF_BROKER_URL": broker.url,
+        }
+        lab.write()
+        assert lab.bakeoff("submit", str(lab.file), env=env).code == ExitCode.OK
+        worker = lab.start("worker", "cloud", "--account", "cloud", env=env)
+        with broker.client() as client:
+            queue = f"{KEY_PREFIX}cloud.cloud"
+            for entry in NO_ENVELOPES:
+                client.lpush(queue, entry)
+            until(lambda: client.llen(queue) == 0, "the worker to read them")
+        (before,) = until(lambda: machines.workers(database), "the worker to announce itself")
+        lab.start("scheduler", env=env)
+        until(lambda: state(database, 1) == "done", "the real job")
+        assert machines.workers(database)[0].worker == before.worker, "the same process"
+        assert worker.poll() is None
+        worker.send_signal(signal.SIGTERM)
+        _, told = worker.communicate(timeout=60)
+        assert told.count("message_dropped reason=malformed") == len(NO_ENVELOPES), told
+        assert "Traceback" not in told
+
+
+def test_what_celery_sends_is_an_envelope() -> None:
+    assert envelope_fault(json.loads(forged("anything")), "cloud.cloud") is None
+    control = json.loads(forged("anything"))
+    control["headers"] = {"clock": 3, "expires": None}
+    assert envelope_fault(control, "worker@box.celery.pidbox") is None
+    assert envelope_fault(control, "cloud.cloud") == "task"
