@@ -46,23 +46,24 @@ def _readable(body: object, encoding: object) -> bool:
         return False
 
 
-class Channel(transport.Channel):  # type: ignore[misc]
+class Channel(transport.Channel):
     """Reads over entries that are no JSON."""
 
     def _brpop_read(self, **options: Any) -> Any:
-        self.connection.decoded = False
+        reading: Any = self.connection  # the transport below
+        reading.decoded = False
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # type: ignore[misc]  # not in kombu's stubs
         except (RedisError, OSError, Empty):
             raise
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-            if self.connection.decoded:
+            if reading.decoded:
                 raise  # a fault of ours, behind the decoding
             log.warning("message_dropped reason=malformed fault=%s", type(error).__name__)
             return True
 
 
-class Transport(transport.Transport):  # type: ignore[misc]
+class Transport(transport.Transport):
     """Reads over entries that are JSON, and no envelope."""
 
     Channel = Channel
