@@ -23,8 +23,10 @@ from workers.command import CommandFrame, run_command, shell
 from workers.context import WorkerContext
 from workers.heartbeat import Held
 from workers.judge import DEFAULT_PARK_SECONDS
+from workers.loops.handover import next_step
 from workers.loops.registry import LOOPS
 from workers.loops.steps import LoopEnd, StageDone
+from workers.resume import Resumed, take_up
 from workers.slots import Claimed, StageSlots
 from workers.spool import Recorder
 from workers.stage import AttemptFrame, StageRun, perform_stage
@@ -60,6 +62,7 @@ class Work:
     """What the attempt has so far; what is in it when it ends is what gets recorded."""
 
     tree: JobTree | None = None
+    resumed: Resumed | None = None
     runs: list[StageRun] = field(default_factory=list)
     history: list[StageDone] = field(default_factory=list)
     commits: int = 0
@@ -79,8 +82,9 @@ def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Cal
     spool = context.settings.spool / f"{claim.attempt_id}.jsonl"
     recorder = Recorder(claim.attempt_id, spool)
     context.shipper.add(spool)
+    attempt = Attempt(context, claimed, recorder, inbox, lease, progress)
     try:
-        result = Attempt(context, claimed, recorder, inbox, lease, progress).run()
+        result = attempt.run()
         recorder.close()
         state = _store(context, claim, spool, result)
         log.info(
@@ -91,6 +95,7 @@ def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Cal
         log.warning("result_refused job=%d attempt=%s fence=%d", job_id, claim.attempt_id, claim.fence)
         return Outcome.LEASE_LOST.value
     finally:
+        attempt.release()
         claimed.place.give_back()
         context.desk.slots.freed()
         context.heartbeats.drop(claim.attempt_id)
@@ -146,6 +151,11 @@ class Attempt:
                 end = kept
         return self._result(end)
 
+    def release(self) -> None:
+        """Its result is stored: a later attempt may take its tree up."""
+        if self._work.tree is not None:
+            self._work.tree.release()
+
     def _guarded(self, step: Callable[[], LoopEnd]) -> LoopEnd:
         try:
             return step()
@@ -166,7 +176,13 @@ class Attempt:
         spec = JobSpec.model_validate(cell.spec)
         self._advance("prepare")
         tree = self._prepare(cell, spec)
-        self._advance("work")
+        resumed = self._work.resumed
+        self._advance(
+            "work",
+            run_dir=str(tree.paths.run),
+            resumed_from=resumed.earlier.attempt_id if resumed else None,
+            resumed_stages=resumed.last_ordinal if resumed else None,
+        )
         end = self._loop(spec, tree)
         if end.outcome is Outcome.QUOTA_PARKED:
             # The work goes on after the reset. Its slot goes back together with the account's parking, not before:
@@ -193,6 +209,8 @@ class Attempt:
             attempt=f"{self._claim.number}-{self._claim.attempt_id[:8]}",
             params=spec.params,
         )
+        if (tree := self._take_up(key, mirror, git)) is not None:
+            return tree
         tree = JobTree(self._context.settings.runs, key, mirror, git)
         tree.prepare(spec.target.sha)
         self._work.tree = tree
@@ -205,6 +223,26 @@ class Attempt:
             self._work.checks += check_baseline(self._context, self._commands, spec, tree)
             self._heed()
         return tree
+
+    def _take_up(self, key: JobKey, mirror: Mirror, git: Git) -> JobTree | None:
+        """The tree of an earlier attempt to go on in, when it can be had; what is said about it is on record."""
+        claim, settings = self._claim, self._context.settings
+        if claim.number == 1:
+            return None
+        # What a dead worker of this machine did last may still be in its spool.
+        self._patiently(lambda: self._context.shipper.settle(settings.spool))
+        earlier = self._patiently(lambda: attempts.earlier_work(self._context.database, claim.job_id, claim.number))
+        if earlier is None:
+            return None
+        found = take_up(settings.runs, settings.machine, key, mirror, git, earlier)
+        if isinstance(found, str):
+            self._recorder.event("StartedClean", {"instead_of": earlier.attempt_id, "reason": found})
+            return None
+        self._recorder.event("Resumed", {"from": earlier.attempt_id, "stages": len(earlier.stages)})
+        self._work.tree, self._work.resumed = found.tree, found
+        self._work.history += found.history
+        self._work.commits = sum(stage.commit_sha is not None for stage in earlier.stages)
+        return found.tree
 
     def _owns_baseline(self, cell: CellInfo, spec: JobSpec) -> bool:
         if not spec.target.checks:
@@ -225,7 +263,9 @@ class Attempt:
             raise Ended(Outcome.SETUP_FAILED, f"setup: {end.fault or why}")
 
     def _loop(self, spec: JobSpec, tree: JobTree) -> LoopEnd:
-        following = LOOPS[spec.loop]
+        resumed = self._work.resumed
+        kept = resumed.earlier.stages if resumed else ()
+        spent = resumed.earlier.wall_seconds if resumed else 0.0
         frame = AttemptFrame(
             context=self._context,
             attempt_id=self._claim.attempt_id,
@@ -240,15 +280,20 @@ class Attempt:
         self._slots = StageSlots(self._context.database, self._context.desk, self._claimed, spec)
         while True:
             self._heed()
-            step = following(spec, self._work.history)
+            step = next_step(LOOPS[spec.loop], spec, self._work.history)
             if isinstance(step, LoopEnd):
                 return step
-            tokens = sum(run.watch.usage.total or 0 for run in self._work.runs)
-            cost = sum(run.watch.cost_usd_micros or 0 for run in self._work.runs)
+            runs = self._work.runs
+            if resumed and not runs:
+                step = resumed.continued(step)
+            tokens = sum(stage.tokens for stage in kept) + sum(run.watch.usage.total or 0 for run in runs)
+            cost = sum(stage.cost_usd_micros for stage in kept) + sum(run.watch.cost_usd_micros or 0 for run in runs)
             self._hold(spec.models[step.role])
-            frame = replace(frame, started_at=self._started_at + self._lease_wait())
-            ran = perform_stage(frame, step, len(self._work.runs) + 1, tokens, cost)
-            self._work.runs.append(ran)
+            # The wall clock of the job stood still between two attempts, and stands while a slot is waited for.
+            frame = replace(frame, started_at=self._started_at - spent + self._lease_wait())
+            last = resumed.last_ordinal if resumed else 0
+            ran = perform_stage(frame, step, last + len(runs) + 1, tokens, cost)
+            runs.append(ran)
             self._commit(tree, ran)
 
     def _hold(self, model: ModelSpec) -> None:
@@ -271,9 +316,8 @@ class Attempt:
             f"{ran.done.stage}: {ran.done.outcome or 'done'}\n\nstage {ran.ordinal} of attempt {self._claim.number}"
         )
         sha = tree.commit_stage(message, at_epoch_seconds=int(time.time()))
-        if sha is not None:
-            self._work.commits += 1
-            self._recorder.stage(ran.ordinal, {"ended_at": utc_now(), "commit_sha": sha})
+        self._work.commits += sha is not None
+        self._recorder.stage(ran.ordinal, {"ended_at": utc_now(), "commit_sha": sha, "changed": sha is not None})
         for skipped in tree.skipped:
             self._recorder.event("FileSkipped", {"path": skipped.path, "reason": str(skipped)}, ran.ordinal)
         self._work.history.append(replace(ran.done, changed=sha is not None))
@@ -295,8 +339,8 @@ class Attempt:
         if boot_seconds() >= self._lease.deadline:
             raise Ended(Outcome.LEASE_LOST, "the lease was not renewed in time")
 
-    def _advance(self, event: str) -> None:
-        self._patiently(lambda: attempts.advance(self._context.database, self._claim.attempt_id, event))
+    def _advance(self, event: str, **values: str | int | None) -> None:
+        self._patiently(lambda: attempts.advance(self._context.database, self._claim.attempt_id, event, **values))
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """Ask the database, again and again while it is away: the lease says how long that may take."""
@@ -320,7 +364,7 @@ class Attempt:
             lease_wait_seconds=self._lease_wait(),
             working_seconds=wall - wait,
             rate_limit_wait_seconds=wait,
-            commits=work.commits if work.runs else None,
+            commits=work.commits if work.history else None,
             final_text=work.history[-1].answer[:20000] if work.history else None,
             checks=tuple(work.checks),
             artifacts=tuple(work.artifacts),

@@ -113,6 +113,11 @@ class Shipper:
                     self._left[path] = lock
         return adopted
 
+    def settle(self, spool: Path) -> None:
+        """Ship what dead workers of this machine left, before this returns. Raises StorageError."""
+        self.adopt(spool)
+        self._round()
+
     def finish(self, path: Path) -> None:
         """Ship the rest of a closed file and remove it. Raises StorageError when the database is away."""
         with self._shipping:

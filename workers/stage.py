@@ -18,7 +18,7 @@ from orchestrator.domain.events import (
     TurnEnded,
 )
 from orchestrator.domain.jobspec import JobSpec, ModelSpec
-from orchestrator.domain.outcome import Outcome
+from orchestrator.domain.outcome import RESUMABLE
 from orchestrator.domain.watch import StageFrame, Watch
 from orchestrator.settings import read_secret
 from workers.agents.base import StageContext
@@ -31,6 +31,7 @@ from workers.spool import Recorder
 from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView
 from workers.supervision.supervisor import StageEnd, run_stage
+from workers.trail import Trail
 from workers.worktrees.worktree import JobPaths
 
 # Otherwise live figures go to the database at most this often per stage.
@@ -75,7 +76,21 @@ def perform_stage(frame: AttemptFrame, order: StageOrder, ordinal: int, tokens: 
     Raises OSError and Unavailable for what is the machine's fault.
     """
     model = frame.spec.models[order.role]
-    watch = Watch(_watch_frame(frame, model, tokens, cost))
+    agent = adapter(frame.spec.agent, frame.spec.command)
+    watch = Watch(
+        StageFrame(
+            limits=frame.spec.limits,
+            context_window=model.context_window,
+            prices=model.prices.to_prices() if model.prices else None,
+            started_at=boot_seconds(),
+            attempt_started_at=frame.started_at,
+            tokens_before=tokens,
+            cost_before_usd_micros=cost,
+            resumed_session=order.resumed,
+            self_compacting=agent.compacts,
+            model_names=(model.name, *model.served_names),
+        )
+    )
     prompt_file = frame.paths.logs / f"{ordinal:02d}-{order.stage}.prompt.md"
     prompt_file.write_text(order.prompt, encoding="utf-8")
     log = _StageLog(frame, ordinal, order, model)
@@ -89,7 +104,6 @@ def perform_stage(frame: AttemptFrame, order: StageOrder, ordinal: int, tokens: 
     )
     registration = frame.context.gateway.register(route)
     try:
-        agent = adapter(frame.spec.agent, frame.spec.command)
         context = StageContext(
             worktree=frame.paths.tree,
             home=frame.paths.home,
@@ -100,6 +114,8 @@ def perform_stage(frame: AttemptFrame, order: StageOrder, ordinal: int, tokens: 
             api_key=registration.api_key,
             model=model,
             stage=order.stage,
+            session_id=order.session_id,
+            compact_percent=frame.spec.limits.context_compact_percent,
             command=frame.spec.command,
             extra_env=frame.spec.env,
             host_env=frame.context.host_env,
@@ -125,19 +141,6 @@ def perform_stage(frame: AttemptFrame, order: StageOrder, ordinal: int, tokens: 
     return log.finish(end, watch, reader.unparsed)
 
 
-def _watch_frame(frame: AttemptFrame, model: ModelSpec, tokens: int, cost: int) -> StageFrame:
-    return StageFrame(
-        limits=frame.spec.limits,
-        context_window=model.context_window,
-        prices=model.prices.to_prices() if model.prices else None,
-        started_at=boot_seconds(),
-        attempt_started_at=frame.started_at,
-        tokens_before=tokens,
-        cost_before_usd_micros=cost,
-        model_names=(model.name, *model.served_names),
-    )
-
-
 class _StageLog:
     """Writes the stage's row and events as they happen."""
 
@@ -146,6 +149,7 @@ class _StageLog:
         self._started_at: datetime = utc_now()
         self._session_id: str | None = None
         self._said = ""
+        self._trail = Trail()
         self._next_progress = 0.0
 
     def begin(self) -> None:
@@ -163,6 +167,7 @@ class _StageLog:
                 "context_window": self._model.context_window,
                 "prompt_bytes": len(prompt),
                 "prompt_sha256": hashlib.sha256(prompt).hexdigest(),
+                "resumed": self._order.resumed,
             },
         )
         self._frame.progress(f"{self._order.stage} with {self._model.alias}")
@@ -173,6 +178,7 @@ class _StageLog:
             self._session_id = event.session_id
         if isinstance(event, MessageSaid):
             self._said = event.text
+        self._trail.saw(event)
         if not isinstance(event, _UNRECORDED):
             self._frame.recorder.event(type(event).__name__, _bounded(asdict(event)), self._ordinal)
         now = boot_seconds()
@@ -184,11 +190,11 @@ class _StageLog:
     def finish(self, end: StageEnd, watch: Watch, unparsed: int) -> StageRun:
         """The stage has ended: judge it and write its row."""
         self._frame.progress(_progress_text(self._order.stage, self._model.alias, watch))
-        if end.outcome is not None:
-            outcome: Outcome | None = end.outcome
-            detail = end.detail
-        else:
+        outcome, detail = end.outcome, end.detail
+        if outcome is None and not end.compact:
             outcome, detail = judge_agent_end(end.agent_ended, watch.last_error)
+        answer = end.agent_ended.final_text or self._said
+        handover = self._trail.notes() if end.compact or outcome in RESUMABLE else None
         error = watch.last_error if outcome is not None else None
         wait = watch.rate_limit_wait_seconds
         self._frame.recorder.stage(
@@ -198,9 +204,11 @@ class _StageLog:
                 "ended_at": utc_now(),
                 "working_seconds": max(0.0, end.ended_at - end.started_at - wait),
                 "exit_code": end.agent_ended.exit_code,
-                "kill_reason": f"{end.outcome}: {end.detail}" if end.outcome else None,
+                "kill_reason": _kill_reason(end),
                 "outcome": outcome,
                 "detail": detail[:_TEXT_LIMIT],
+                "answer": answer,
+                "handover": handover,
                 "error_kind": error.kind if error else None,
                 "error_text": (error.text if error else end.stderr_tail if outcome else "")[:_TEXT_LIMIT] or None,
                 "output_bytes": end.output_bytes,
@@ -211,8 +219,14 @@ class _StageLog:
             self._frame.recorder.event(
                 "GuardNotice", {"action": notice.action, "detail": notice.detail}, self._ordinal
             )
-        answer = end.agent_ended.final_text or self._said
-        done = StageDone(stage=self._order.stage, outcome=outcome, detail=detail, answer=answer, changed=False)
+        done = StageDone(
+            stage=self._order.stage,
+            outcome=outcome,
+            detail=detail,
+            answer=answer,
+            changed=False,
+            handover=handover if end.compact else None,
+        )
         return StageRun(
             done=done,
             end=end,
@@ -221,6 +235,12 @@ class _StageLog:
             ordinal=self._ordinal,
             resource=self._model.resource,
         )
+
+
+def _kill_reason(end: StageEnd) -> str | None:
+    if end.outcome is None:
+        return f"compact: {end.detail}" if end.compact else None
+    return f"{end.outcome}: {end.detail}"
 
 
 def _figures(watch: Watch, session_id: str | None) -> dict[str, Any]:

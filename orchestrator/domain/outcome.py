@@ -43,6 +43,19 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+# Nobody's work failed: the same work may go on in a later attempt, from where it stood.
+RESUMABLE = frozenset(
+    {
+        Outcome.QUOTA_PARKED,
+        Outcome.PAUSED,
+        Outcome.INTERRUPTED,
+        Outcome.AUTH_ERROR,
+        Outcome.MODEL_UNAVAILABLE,
+        Outcome.INFRA_ERROR,
+        Outcome.LEASE_LOST,
+    }
+)
+
 _CLASSES = {
     Outcome.QUOTA_PARKED: OutcomeClass.QUOTA,
     Outcome.AUTH_ERROR: OutcomeClass.INFRA,

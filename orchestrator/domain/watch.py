@@ -12,6 +12,9 @@ begun or refused is none, so an agent ends by silence whether its model or its t
 The turn limit is met by `max_turns` finished turns of the main agent. The stage ends when it goes on after them: when
 the gateway sees it begin a further request, or its stream tells of a further turn. An agent that is done by then
 ends by itself.
+
+A context that is to be compacted ends the session in the same way, by `COMPACT`: the stage goes on in a fresh session
+with a hand-over. An agent that compacts its context itself gets two more turns in which to do so.
 """
 
 import math
@@ -40,6 +43,10 @@ from orchestrator.domain.usage import Prices, TokenUsage, add_known, cost_usd_mi
 _RATE_LIMITS = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.OVERLOADED})
 # Nobody waits these out in place: the first is over in hours, the second when somebody pays.
 _PARKING = frozenset({ErrorKind.USAGE_LIMIT, ErrorKind.QUOTA_EXHAUSTED})
+# An agent's own compaction: the turn in which it notices, and the request that summarises.
+_OWN_COMPACTION_TURNS = 2
+# A session that was taken up again, or began with a hand-over, must have become smaller than this by that.
+_RESUMED_PERCENT = 80.0
 # Without any hint an agent's own back-off is taken to wait this long, so that idle time is not counted twice.
 _UNKNOWN_WAIT_SECONDS = 10.0
 
@@ -49,7 +56,7 @@ class Action(StrEnum):
 
     CONTINUE = "continue"
     WARN = "warn"
-    COMPACT = "compact"
+    COMPACT = "compact"  # end this session; the stage goes on in a fresh one
     END = "end"
 
 
@@ -75,7 +82,8 @@ class StageFrame:
     attempt_started_at: float
     tokens_before: int = 0
     cost_before_usd_micros: int = 0
-    resumed_session: bool = False
+    resumed_session: bool = False  # an earlier session, or one that began with a hand-over
+    self_compacting: bool = False  # the agent compacts its context itself, at the limit's share
     model_names: tuple[str, ...] = ()  # names under which the right model may answer; empty = not compared
 
 
@@ -110,7 +118,9 @@ class Watch:
         self._wait_from = 0.0
         self._calls: deque[str] = deque(maxlen=4 * frame.limits.max_repeated_calls)
         self._warned = False
-        self._compact_asked = False
+        self._begun = 0  # requests, answered or not
+        self._crowded_at: tuple[int, int] | None = None  # requests begun and turns ended when it became so
+        self._resumed = frame.resumed_session  # until its first occupancy is known
 
     # -- what is known --
 
@@ -143,6 +153,7 @@ class Watch:
             case TurnEnded():
                 self._turn(event, now)
             case RequestStarted():
+                self._begun += 1
                 self._latest_turn = max(self._latest_turn, self.turns + 1)
             case RequestEnded():
                 self._request(event, now)
@@ -153,7 +164,7 @@ class Watch:
                 self._calls.append(f"{event.tool}\0{event.signature}")
             case Compacted():
                 self.compactions += 1
-                self._compact_asked = False
+                self.context_tokens = None  # until the next turn tells
             case OutputSeen() | _:
                 pass
         return self._judge(now)
@@ -168,7 +179,7 @@ class Watch:
 
         Never later than the first `tick` that ends the stage; infinity once it has ended.
         """
-        if self.decision.action is Action.END:
+        if self._over:
             return math.inf
         if self._waiting_until is not None:
             # Whatever stands still goes on from here, and is asked for again.
@@ -265,13 +276,17 @@ class Watch:
         self._waiting_until = None
         self._last_sign = max(self._last_sign, now)
 
-    def _end(self, outcome: Outcome, detail: str) -> Decision:
-        if self.decision.action is not Action.END:
-            self.decision = Decision(Action.END, outcome, detail)
+    @property
+    def _over(self) -> bool:
+        return self.decision.action is not Action.CONTINUE
+
+    def _end(self, outcome: Outcome | None, detail: str, action: Action = Action.END) -> Decision:
+        if not self._over:
+            self.decision = Decision(action, outcome, detail)
         return self.decision
 
     def _judge(self, now: float) -> Decision:
-        if self.decision.action is Action.END:
+        if self._over:
             return self.decision
         return self._judge_model() or self._judge_clocks(now) or self._judge_counts() or self._judge_context()
 
@@ -321,20 +336,31 @@ class Watch:
         if fill is None:
             return CONTINUE
         percent = 100 * fill
-        if self.frame.resumed_session and self.turns == 1 and percent > 80 and self.compactions == 0:
-            return self._end(Outcome.COMPACTION_FAILED, f"resumed at {percent:.1f} % of the context")
+        first, self._resumed = self._resumed, False
+        if first and percent > _RESUMED_PERCENT:
+            return self._end(Outcome.COMPACTION_FAILED, f"begun again at {percent:.1f} % of the context")
         if percent >= limits.context_kill_percent:
             return self._end(
                 Outcome.CONTEXT_KILL, f"{self.context_tokens} of {self.frame.context_window} tokens ({percent:.1f} %)"
             )
         if percent >= limits.context_compact_percent:
-            if self._compact_asked:
-                return CONTINUE
-            self._compact_asked = True
-            return Decision(Action.COMPACT, None, f"context at {percent:.1f} %")
+            return self._compact(percent)
+        self._crowded_at = None
         if percent >= limits.context_warn_percent and not self._warned:
             self._warned = True
             return Decision(Action.WARN, None, f"context at {percent:.1f} %")
+        return CONTINUE
+
+    def _compact(self, percent: float) -> Decision:
+        """Once the context is crowded the session ends as it goes on, unless the agent makes room by itself."""
+        if self._crowded_at is None:
+            self._crowded_at = self._begun, self.turns
+            return Decision(Action.WARN, None, f"context at {percent:.1f} %, to be compacted")
+        begun, ended = self._begun - self._crowded_at[0], self.turns - self._crowded_at[1]
+        own = _OWN_COMPACTION_TURNS if self.frame.self_compacting else 0
+        # The turn that crowded it may be told by the gateway first and by the agent's stream after that.
+        if begun > own or ended > own + 1:
+            return self._end(None, f"context at {percent:.1f} %", Action.COMPACT)
         return CONTINUE
 
 

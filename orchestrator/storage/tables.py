@@ -109,6 +109,8 @@ jobs = sa.Table(
     sa.Column("cell_id", sa.ForeignKey("cells.id"), nullable=False),
     sa.Column("repeat", sa.Integer, nullable=False),
     sa.Column("state", sa.String(12), nullable=False),
+    # The order: the higher priority first, within it the lower position.
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
     sa.Column("position", sa.Integer, nullable=False),
     # Sorted resources joined by ',': the class of jobs that compete for the same slots.
     sa.Column("needs", PlainText, nullable=False),
@@ -132,6 +134,7 @@ jobs = sa.Table(
     sa.Index(
         "ix_jobs_ready",
         "needs",
+        sa.text("priority DESC"),
         "position",
         sqlite_where=sa.text("state = 'ready'"),
         postgresql_where=sa.text("state = 'ready'"),
@@ -186,6 +189,10 @@ attempts = sa.Table(
     sa.Column("commits", sa.Integer),
     sa.Column("final_text", PlainText),
     sa.Column("run_dir", PlainText),
+    # The attempt whose tree this one took up, and the last of its stages (by ordinal) that it built on.
+    sa.Column("resumed_from", sa.String(32)),
+    sa.Column("resumed_stages", sa.Integer),
+    sa.Column("parked_until", UtcDateTime()),
     sa.UniqueConstraint("job_id", "number"),
     # The database itself refuses a second live attempt of a job.
     sa.Index(
@@ -225,6 +232,7 @@ stages = sa.Table(
     sa.Column("task", PlainText),
     sa.Column("agent", sa.String(64), nullable=False),
     sa.Column("session_id", PlainText),
+    sa.Column("resumed", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("model_asked", PlainText, nullable=False),
     sa.Column("model_served", PlainText),
     sa.Column("resource", sa.String(80), nullable=False),
@@ -257,6 +265,10 @@ stages = sa.Table(
     sa.Column("error_kind", sa.String(24)),
     sa.Column("error_text", PlainText),
     sa.Column("commit_sha", sa.String(64)),
+    # Whether the stage changed the tree; known once its commit is made, and NULL when the worker died before that.
+    sa.Column("changed", sa.Boolean),
+    sa.Column("answer", PlainText),
+    sa.Column("handover", PlainText),
     sa.Column("output_bytes", Big),
     sa.Column("unparsed", sa.Integer),
 )

@@ -106,9 +106,10 @@ def test_opencode_s_configuration(tmp_path: Path, programs: Path) -> None:
     assert provider["options"] == {"baseURL": "http://127.0.0.1:1/a/b/v1", "apiKey": "gateway-token"}
     assert provider["models"]["scripted-model"] == {
         "name": "scripted",
-        "limit": {"context": 32_768, "output": 4_096},
+        "limit": {"context": 32_768, "input": 32_768, "output": 4_096},
         "cost": {"input": 1.0, "output": 5.0, "cache_read": 0.1, "cache_write": 1.25},
     }
+    assert config["compaction"] == {"auto": True, "reserved": 4915}, "from 85 % on"
     assert (config["permission"], config["autoupdate"], config["share"]) == ({"*": "allow"}, False, "disabled")
     assert launch.argv[1:] == ("run", "--format", "json", "--model", "bakeoff/scripted-model", "--title", "build")
 

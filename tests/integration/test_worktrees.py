@@ -338,12 +338,24 @@ def test_a_later_worker_takes_up_where_the_first_stopped(job: JobTree) -> None:
     job.baseline(at_epoch_seconds=AT)
     (job.paths.tree / "n").write_text("1")
     sha = job.commit_stage("one", at_epoch_seconds=AT)
+    assert sha is not None
     (job.paths.git / "index.lock").touch()  # the first worker was killed in the middle of a commit
     again = JobTree(job.paths.run.parents[4], job.key, job.mirror, GIT)
+    with pytest.raises(Conflict, match="held"):
+        again.reopen()
+    job.release()
     again.reopen()
     assert (again.base, again.start, again.head) == (job.base, job.start, sha)
     (job.paths.tree / "n").write_text("2")
-    assert again.commit_stage("two", at_epoch_seconds=AT)
+    (job.paths.tree / "kept").mkdir()
+    git(job.paths.tree / "kept", "init", "-q")
+    assert again.commit_stage("two", at_epoch_seconds=AT) != sha
+    (job.paths.tree / "m").write_text("not committed")
+    again.rewind(sha)
+    assert {path.name for path in job.paths.tree.iterdir()} == {".git", ".gitignore", "a", "src", "task", "n"}
+    assert (job.paths.tree / "n").read_text() == "1"
+    assert not again.is_dirty()
+    assert again.head == sha
 
 
 def test_a_directory_is_never_used_for_two_attempts(job: JobTree, repo: Path, tmp_path: Path) -> None:

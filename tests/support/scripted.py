@@ -12,6 +12,7 @@ from tests.support.waiting import until
 
 _ROOT = Path(__file__).parents[2]
 _WORK = "echo hello, world > hello.txt; echo made > new.txt"
+_CROWD = {"prompt_tokens": 86_000, "completion_tokens": 10}
 _STEP = {"bash": "echo {{turn}} >> steps.txt"}
 
 
@@ -41,6 +42,29 @@ _MODELS: dict[str, list[object]] = {
     "imposter": _does(served_as="somebody-else"),
     "limited": _does(error={"kind": "rate_limit", "retry_after": "1s", "times": 1}),
     "used-up": _does(error={"kind": "usage_limit", "retry_after": "3s", "times": 1}),
+    # Says that it waits, and waits until somebody opens the gate.
+    "gated": [
+        {"match": {"stage": "plan"}, "turns": [{"say": "First this, then that."}]},
+        {"turns": [{"bash": "touch part-$$ $REACHED; until [ -e $GATE ]; do sleep 0.05; done"}, {"say": "Done."}]},
+    ],
+    # Meets the limit in the middle of its work.
+    "interrupted": [
+        {
+            "turns": [
+                {"bash": "echo one >> steps.txt"},
+                {"bash": "echo two >> steps.txt", "error": {"kind": "usage_limit", "retry_after": "3s", "times": 1}},
+                {"say": "Done."},
+            ]
+        }
+    ],
+    "crowded": [
+        {"match": {"first": "# Hand-over"}, "turns": [{"bash": "echo two >> steps.txt"}, {"say": "Done."}]},
+        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"bash": "echo lost >> steps.txt"}]},
+    ],
+    "crammed": [
+        {"match": {"first": "# Hand-over"}, "turns": [{"bash": "ls", "usage": {"prompt_tokens": 81_000}}]},
+        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"bash": "echo lost >> steps.txt"}]},
+    ],
     "locked": [{"turns": [{"error": {"kind": "auth"}}]}],
     "*": _does(),
 }

@@ -1,5 +1,6 @@
 """The stage's guard: every limit holds at its moment, waits count where they should, the first end is final."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -36,6 +37,7 @@ def frame(
     tokens_before: int = 0,
     prices: Prices | None = None,
     resumed_session: bool = False,
+    self_compacting: bool = False,
     model_names: tuple[str, ...] = (),
     **limits: float,
 ) -> StageFrame:
@@ -47,6 +49,7 @@ def frame(
         attempt_started_at=attempt_started_at,
         tokens_before=tokens_before,
         resumed_session=resumed_session,
+        self_compacting=self_compacting,
         model_names=model_names,
     )
 
@@ -249,18 +252,50 @@ def test_a_model_that_was_not_asked_for() -> None:
 # -- context --
 
 
-def test_the_context_is_warned_of_compacted_and_killed_each_once() -> None:
-    watch = Watch(frame())
+def test_the_context_is_warned_of_and_killed() -> None:
+    watch = Watch(frame(self_compacting=True))
     sizes = [690, 700, 840, 850, 949, 950]
     actions = [watch.see(turn(size), START).action for size in sizes]
     nothing = Action.CONTINUE
-    assert actions == [nothing, Action.WARN, nothing, Action.COMPACT, nothing, Action.END]
+    assert actions == [nothing, Action.WARN, nothing, Action.WARN, nothing, Action.END]
     assert (watch.decision.outcome, watch.context_peak_tokens) == (Outcome.CONTEXT_KILL, 950)
+
+
+def test_a_crowded_session_is_ended_when_it_goes_on() -> None:
+    watch = Watch(frame())
+    assert watch.see(ASKED, START).action is Action.CONTINUE
+    assert watch.see(answer(850), START).action is Action.WARN
+    # The agent's own stream tells of the same turn, and its tools run to their end.
+    assert watch.see(turn(850), START).action is watch.see(TOOL, START).action is Action.CONTINUE
+    decision = watch.see(ASKED, START)
+    assert (decision.action, decision.outcome) == (Action.COMPACT, None)
+    assert watch.see(turn(960), START) == decision, "final"
+    assert watch.next_deadline(START) == math.inf
+
+
+def test_a_crowded_session_without_a_gateway_is_ended_by_its_next_turn() -> None:
+    watch = Watch(frame())
+    assert [watch.see(turn(850), START).action for _ in range(3)] == [Action.WARN, Action.CONTINUE, Action.COMPACT]
+
+
+def test_an_agent_that_compacts_itself_gets_the_time_for_it() -> None:
+    watch = Watch(frame(self_compacting=True))
+    watch.see(ASKED, START)
+    assert watch.see(turn(850), START).action is Action.WARN
+    assert watch.see(ASKED, START).action is Action.CONTINUE
+    assert watch.see(Compacted(), START).action is Action.CONTINUE
+    assert watch.context_fill is None, "unknown until the next turn"
+    assert [watch.see(event, START).action for event in (ASKED, turn(300), ASKED, turn(400))] == [Action.CONTINUE] * 4
+    assert watch.see(turn(860), START).action is Action.WARN, "and again the next time"
+    stubborn = [watch.see(event, START).action for event in (ASKED, turn(861), ASKED, turn(862), ASKED)]
+    assert stubborn == [Action.CONTINUE] * 4 + [Action.COMPACT]
 
 
 def test_a_session_resumed_too_full_was_not_compacted() -> None:
     assert Watch(frame(resumed_session=True)).see(turn(801), START).outcome is Outcome.COMPACTION_FAILED
-    assert Watch(frame(resumed_session=True)).see(turn(800), START).action is Action.WARN
+    watch = Watch(frame(resumed_session=True))
+    assert watch.see(turn(800), START).action is Action.WARN
+    assert watch.see(turn(849), START).action is Action.CONTINUE, "only its beginning is judged so"
 
 
 # -- for every sequence of events --

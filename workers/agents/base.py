@@ -20,7 +20,8 @@ class StageContext:
 
     `base_url` is the gateway's address for this attempt and stage, without `/v1`; the provider's real key is
     never here: agents get `api_key`, a token that only the gateway accepts.
-    `session_id` is set when an earlier session is to be resumed. `home`, `tmp` and `logs` belong to this job.
+    `session_id` is set when an earlier session is to be resumed; `compact_percent` is the share of the model's window
+    from which on an agent that can shall compact its own context. `home`, `tmp` and `logs` belong to this job.
     `host_env` is the machine's environment as the caller hands it over: programs are looked up over its `PATH`
     and little else of it reaches an agent (see `environment.clean_env`); `extra_env` is the user's own.
     """
@@ -35,6 +36,7 @@ class StageContext:
     model: ModelSpec
     stage: str
     session_id: str | None = None
+    compact_percent: float = 85.0
     command: CommandAgent | None = None
     extra_env: Mapping[str, str] = field(default_factory=dict)
     host_env: Mapping[str, str] = field(default_factory=dict)
@@ -70,6 +72,7 @@ class AgentAdapter(Protocol):
 
     name: str
     protocols: tuple[str, ...]  # wire protocols that it can speak, preferred first
+    compacts: bool  # whether it compacts its own context at the share it is told
 
     def version(self, env: Mapping[str, str]) -> str | None:
         """Version of the installed program; None when it is not installed. Never raises for a missing binary."""

@@ -52,6 +52,7 @@ class Codex:
 
     name = "codex"
     protocols: tuple[str, ...] = ("responses",)
+    compacts = True
 
     def version(self, env: Mapping[str, str]) -> str | None:
         """Version of the program on the PATH of `env`."""
@@ -90,7 +91,7 @@ def _config(context: StageContext) -> str:
     return f"""model = {name}
 model_provider = "bakeoff"
 model_context_window = {model.context_window}
-model_auto_compact_token_limit = {model.context_window * 85 // 100}
+model_auto_compact_token_limit = {int(model.context_window * context.compact_percent / 100)}
 approval_policy = "never"
 sandbox_mode = "danger-full-access"
 check_for_update_on_startup = false

@@ -15,6 +15,8 @@ _PLACEHOLDER = re.compile(r"\{(prompt_file|base_url|model|worktree|session|api_k
 class Command:
     """The adapter of one command agent."""
 
+    compacts = False
+
     def __init__(self, name: str, command: CommandAgent) -> None:
         self.name = name
         self.protocols: tuple[str, ...] = ("chat", "messages", "responses")

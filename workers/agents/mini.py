@@ -67,6 +67,7 @@ class Mini:
 
     name = "mini"
     protocols: tuple[str, ...] = ("chat",)
+    compacts = False
 
     def version(self, env: Mapping[str, str]) -> str | None:
         """Version of the installed package, asked of the Python that the program's first line names."""

@@ -56,6 +56,7 @@ class Opencode:
 
     name = "opencode"
     protocols: tuple[str, ...] = ("chat", "messages")
+    compacts = True
 
     def version(self, env: Mapping[str, str]) -> str | None:
         """Version of the program on the PATH of `env`."""
@@ -102,6 +103,8 @@ def _config(context: StageContext) -> dict[str, object]:
         "lsp": False,
         "formatter": False,
         "permission": {"*": "allow"},
+        # It compacts when less than `reserved` of the input limit is left.
+        "compaction": {"auto": True, "reserved": round(model.context_window * (1 - context.compact_percent / 100))},
         "model": f"{_PROVIDER}/{model.name}",
         "small_model": f"{_PROVIDER}/{model.name}",
         "enabled_providers": [_PROVIDER],
@@ -112,7 +115,8 @@ def _config(context: StageContext) -> dict[str, object]:
 def _model(model: ModelSpec) -> dict[str, object]:
     entry: dict[str, object] = {
         "name": model.alias,
-        "limit": {"context": model.context_window, "output": model.max_output},
+        # Only with an input limit does it heed what is to be reserved.
+        "limit": {"context": model.context_window, "input": model.context_window, "output": model.max_output},
     }
     if model.prices is not None:
         prices = model.prices.model_dump(exclude={"dated"}, exclude_none=True)

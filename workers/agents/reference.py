@@ -39,6 +39,7 @@ class Reference:
 
     name = "reference"
     protocols: tuple[str, ...] = ("chat",)
+    compacts = False
 
     def version(self, env: Mapping[str, str]) -> str | None:
         """Digest of the program: it has no release of its own."""

@@ -13,22 +13,31 @@ from orchestrator.domain.outcome import Outcome
 
 @dataclass(frozen=True, kw_only=True)
 class StageOrder:
-    """The next stage: its name, the role whose model does it, and the whole prompt."""
+    """The next stage: its name, the role whose model does it, and the whole prompt.
+
+    `resumed` when an earlier session began it, `session_id` when that very session goes on.
+    """
 
     stage: str
     role: str
     prompt: str
+    resumed: bool = False
+    session_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageDone:
-    """A stage that ended. `outcome` is None when the agent came to its own good end."""
+    """A stage that ended. `outcome` is None when the agent came to its own good end, or its context was too full.
+
+    `handover` is what the session leaves to the next one of the same stage, in words; None when the stage is over.
+    """
 
     stage: str
     outcome: Outcome | None
     detail: str
     answer: str
     changed: bool
+    handover: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

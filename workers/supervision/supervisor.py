@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.domain.events import AgentEnded, Event, OutputSeen
+from orchestrator.domain.events import AgentEnded, EndReason, Event, OutputSeen
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.watch import Action, Decision, Watch
 from workers.agents.base import Launch, StreamReader
@@ -35,8 +35,9 @@ _OBEY_SECONDS = 10.0
 class StageEnd:
     """How a stage ended.
 
-    `outcome` is None when the agent ended by itself and nothing it did broke a limit. Times are boot times in
-    seconds. `agent_ended.exit_code` is negative for a signal, as `subprocess` has it.
+    `outcome` is None when the agent ended by itself and nothing it did broke a limit, and when `compact` tells that
+    its context was too full to go on in the same session. Times are boot times in seconds.
+    `agent_ended.exit_code` is negative for a signal, as `subprocess` has it.
     """
 
     outcome: Outcome | None
@@ -48,6 +49,7 @@ class StageEnd:
     stderr_tail: str
     output_bytes: int
     truncated: bool
+    compact: bool = False
     notices: tuple[Decision, ...] = ()  # WARN and COMPACT, in the order in which the watch gave them
 
 
@@ -105,9 +107,11 @@ def run_stage(
         agent_ended = reader.finish(code, err.tail)
         stage.take([agent_ended])
         order = stage.order or _fate(shim_end)
+        # Who finished before the order came through has nothing to hand over.
+        compact = bool(stage.compact) and order is None and agent_ended.reason is not EndReason.FINISHED
         return StageEnd(
             outcome=order.outcome if order else None,
-            detail=order.detail if order else "",
+            detail=order.detail if order else stage.compact if compact else "",
             agent_ended=agent_ended,
             shim_end=shim_end,
             started_at=started_at,
@@ -115,6 +119,7 @@ def run_stage(
             stderr_tail=err.tail,
             output_bytes=out.seen_bytes + err.seen_bytes,
             truncated=out.truncated or err.truncated,
+            compact=compact,
             notices=tuple(stage.notices),
         )
 
@@ -139,6 +144,7 @@ class _Stage:
         for fd in self._streams:
             os.set_blocking(fd, False)
         self.order: EndOrder | None = None
+        self.compact = ""  # why the session was ended for a fresh one
         self.notices: list[Decision] = []
         self._ended_at: float | None = None
         self._give_up_at = 0.0
@@ -197,26 +203,35 @@ class _Stage:
     def _heed(self, decision: Decision) -> None:
         if decision.action is Action.END and decision.outcome is not None:
             self._end(decision.outcome, decision.detail)
-        elif decision.action is not Action.CONTINUE:
+        elif decision.action is Action.COMPACT and not self._killing:
+            self.compact = decision.detail
+            self.notices.append(decision)
+            self._kill(self._watch.frame.limits.grace)
+        elif decision.action is Action.WARN:
             self.notices.append(decision)
 
     def _end(self, outcome: Outcome, detail: str) -> None:
         """Order the kill. The first reason stays."""
-        if self.order is not None:
-            return
-        self.order = EndOrder(outcome, detail)
-        # Whoever lost his lease has no time left to be polite in.
-        grace = 0.0 if outcome is Outcome.LEASE_LOST else self._watch.frame.limits.grace
+        if self.order is None:
+            self.order = EndOrder(outcome, detail)
+            # Whoever lost his lease has no time left to be polite in.
+            self._kill(0.0 if outcome is Outcome.LEASE_LOST else self._watch.frame.limits.grace)
+
+    @property
+    def _killing(self) -> bool:
+        return self.order is not None or bool(self.compact)
+
+    def _kill(self, grace: float) -> None:
         self._shim.kill(grace)
         self._give_up_at = self._now() + grace + _OBEY_SECONDS
 
     def _pause(self, next_poll: float) -> float:
         now = self._now()
-        moment = self._give_up_at if self.order else self._watch.next_deadline(now)
+        moment = self._give_up_at if self._killing else self._watch.next_deadline(now)
         return max(0.0, min(moment, next_poll) - now)
 
     def _given_up(self) -> bool:
-        if self.order is None or self._now() < self._give_up_at:
+        if not self._killing or self._now() < self._give_up_at:
             return False
         if self._forced:
             return True

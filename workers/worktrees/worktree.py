@@ -5,13 +5,14 @@ ours goes through `run_dir/git`, which holds its own index and objects and takes
 borrow the base's objects from the mirror. The price is one `git read-tree`; the rest is files written by hand.
 """
 
+import fcntl
 import os
 import shutil
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from orchestrator.domain.errors import Conflict
 from workers.worktrees import gitdir, staging
@@ -105,11 +106,17 @@ class JobTree:
         self._base: str | None = None
         self._baseline: str | None = None
         self._head: str | None = None
+        self._lock: BinaryIO | None = None
 
     @property
     def base(self) -> str:
         """The commit that the job started from."""
         return _known(self._base)
+
+    @property
+    def ready(self) -> bool:
+        """Whether setup had ended and its baseline was recorded."""
+        return self._baseline is not None
 
     @property
     def start(self) -> str:
@@ -133,6 +140,7 @@ class JobTree:
             self.paths.run.mkdir(parents=True)
         except FileExistsError:
             raise Conflict(f"{self.paths.run} exists already; an attempt's directory is never used again") from None
+        self._hold()
         for folder in (self.paths.tree, self.paths.home, self.paths.tmp, self.paths.logs):
             folder.mkdir(mode=0o700)
         own = self.paths.git
@@ -152,8 +160,12 @@ class JobTree:
         gitdir.write_ref(own, self.branch_ref, sha)
 
     def reopen(self) -> None:
-        """Take up a tree that an earlier process prepared, as it stands. Raises GitError when it is not whole."""
+        """Take up a tree that an earlier process prepared, as it stands.
+
+        Raises GitError when it is not whole, and Conflict while another process holds it.
+        """
         own = self.paths.git
+        self._hold()
         self._base = gitdir.read_ref(own, _BASE)
         self._baseline = gitdir.read_ref(own, _BASELINE)
         self._head = gitdir.read_ref(own, self.branch_ref)
@@ -161,6 +173,33 @@ class JobTree:
             raise GitError(f"{self.paths.run} was not prepared to the end")
         for leftover in own.glob("*.lock"):
             leftover.unlink()
+
+    def _hold(self) -> None:
+        """Nobody else takes the tree up while this process lives and has not released it."""
+        try:
+            lock = (self.paths.run / "lock").open("ab")
+        except FileNotFoundError:
+            raise GitError(f"{self.paths.run} is gone") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise Conflict(f"{self.paths.run} is held by another process") from None
+        self._lock = lock
+
+    def release(self) -> None:
+        """Others may take the tree up. Idempotent."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def rewind(self, sha: str) -> None:
+        """Back to a commit of the branch, without what came after it but for ignored files. Raises GitError."""
+        self._restore_root()
+        gitdir.write_ref(self.paths.git, self.branch_ref, sha)
+        self._head = sha
+        self.git.run(["read-tree", "--reset", "-u", sha], self.place, config=_CHECKOUT)
+        self.git.run(["clean", "-ffdq"], self.place)
 
     @property
     def place(self) -> Place:

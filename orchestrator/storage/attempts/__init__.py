@@ -5,6 +5,7 @@ is no longer live, or its job has gone on, the write changes nothing and raises 
 """
 
 from orchestrator.storage.attempts.claims import Answer, Hinted, claim, claim_many, withdraw
+from orchestrator.storage.attempts.earlier import Earlier, KeptStage, earlier_work
 from orchestrator.storage.attempts.ends import End, expire, finish, finish_many
 from orchestrator.storage.attempts.living import (
     CellInfo,
@@ -37,8 +38,10 @@ __all__ = [
     "CheckRecord",
     "Claim",
     "Drained",
+    "Earlier",
     "End",
     "Hinted",
+    "KeptStage",
     "LocalAttempt",
     "NoFreeSlot",
     "Parked",
@@ -48,6 +51,7 @@ __all__ = [
     "claim",
     "claim_baseline",
     "claim_many",
+    "earlier_work",
     "expire",
     "finish",
     "finish_many",

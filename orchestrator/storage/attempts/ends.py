@@ -64,6 +64,7 @@ _END = (
         state=AttemptState.ENDED,
         waits_for=None,
         ended_at=sa.bindparam("now"),
+        parked_until=sa.bindparam("parked_until"),
         **{name: sa.bindparam(f"new_{name}") for name in _RESULT_COLUMNS},
     )
 )
@@ -135,8 +136,12 @@ def _store(connection: sa.Connection, valid: Sequence[tuple[End, Any]], states: 
         _END,
         [
             {f"new_{name}": getattr(end.result, name) for name in _RESULT_COLUMNS}
-            | {"attempt": end.attempt_id, "now": end.now}
-            for end, _ in valid
+            | {
+                "attempt": end.attempt_id,
+                "now": end.now,
+                "parked_until": _wake_at(end) if state is JobState.PARKED else None,
+            }
+            for (end, _), state in zip(valid, states, strict=True)
         ],
     )
     free_slots(connection, [end.attempt_id for end, _ in valid])

@@ -63,7 +63,7 @@ def orders_among(database: Database, attempt_ids: Sequence[str]) -> dict[str, Ou
     return orders
 
 
-def advance(database: Database, attempt_id: str, event: str, **values: str | None) -> None:
+def advance(database: Database, attempt_id: str, event: str, **values: str | int | None) -> None:
     """Move a live attempt to its next state. Raises StaleAttempt when it is no longer live.
 
     When it begins to check its work no model is used any more: its slots go to the next job then, not at its end.

@@ -1,0 +1,133 @@
+"""Work goes on where it stood: after a limit in the same session, after a death at the last commit, after a crowd."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from orchestrator.domain.errors import ExitCode
+from tests.support.lab import Lab
+from tests.support.processes import kill
+from tests.support.repos import git
+from tests.support.results import Row
+from tests.support.scripted import scripted_models
+from tests.support.waiting import until
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with scripted_models(tmp_path_factory.mktemp("models")) as url:
+        yield url
+
+
+@pytest.fixture
+def lab(tmp_path: Path, models: str) -> Iterator[Lab]:
+    with closing(Lab(tmp_path, base_url=models)) as one:
+        yield one
+
+
+def final_file(lab: Lab, attempt: Row, name: str) -> str:
+    """A file of the attempt's last commit, as its bundle has it."""
+    (bundle,) = lab.results.rows(
+        "SELECT sha256 FROM artifacts WHERE attempt_id = ? AND kind = 'bundle'", [attempt["id"]]
+    )
+    clone = lab.root / f"clone-{attempt['id']}"
+    git(lab.root, "clone", "-q", str(lab.target), str(clone))
+    git(clone, "fetch", "-q", str(lab.artifact(bundle["sha256"])), str(attempt["branch"]))
+    return git(clone, "show", f"FETCH_HEAD:{name}")
+
+
+def events(lab: Lab, kind: str) -> list[Row]:
+    return lab.results.rows("SELECT * FROM events WHERE kind = ? ORDER BY at", [kind])
+
+
+def test_after_a_limit_the_same_session_goes_on_in_the_same_tree(lab: Lab) -> None:
+    lab.write_fleet(models={"interrupted": {"account": "cloud"}})
+    lab.write(agent="reference", profiles={"one": "interrupted"}, limits={"rate_limit_wait": "1s"})
+    done = lab.run()
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    first, second = lab.results.attempts()
+    assert (first["outcome"], second["outcome"]) == ("quota_parked", "complete")
+    assert (second["resumed_from"], second["resumed_stages"]) == (first["id"], 1)
+    assert second["run_dir"] == first["run_dir"]
+    before, after = (
+        stage for row in (first, second) for stage in lab.results.stages() if stage["attempt_id"] == row["id"]
+    )
+    assert (before["ordinal"], after["ordinal"]) == (1, 2)
+    assert (before["resumed"], after["resumed"]) == (0, 1)
+    assert before["session_id"] == after["session_id"] is not None
+    assert before["handover"]
+    # Nothing was done twice, and the parked time is nobody's work.
+    assert final_file(lab, second, "steps.txt") == "one\ntwo\n"
+    assert first["parked_until"] > first["ended_at"]
+    assert first["wall_seconds"] + second["wall_seconds"] < 60
+    (job,) = lab.results.jobs()
+    assert (job["state"], job["attempts"], job["infra_attempts"]) == ("done", 2, 0)
+    lab.assert_clean()
+
+
+def test_after_a_death_the_job_goes_on_behind_its_last_committed_stage(lab: Lab) -> None:
+    reached = lab.root / "reached"
+    lab.write_fleet(models={"gated": {"account": "cloud"}})
+    lab.write(
+        agent="reference",
+        loop="staged",
+        profiles={"one": {"model": "gated", "env": {"REACHED": str(reached), "GATE": str(lab.gate)}}},
+    )
+    process = lab.start("run", str(lab.file))
+    until(reached.exists, "the BUILD stage")
+    kill(lab.workers(process)["cloud"])
+    lab.gate.touch()
+    done = lab.end_of(process)
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    first, second = lab.results.attempts()
+    assert (first["outcome"], second["outcome"]) == ("lease_lost", "complete")
+    assert (second["resumed_from"], second["resumed_stages"]) == (first["id"], 1)
+    stages = [
+        (row["ordinal"], row["stage"], row["resumed"])
+        for row in lab.results.stages()
+        if row["attempt_id"] == second["id"]
+    ]
+    assert stages == [(2, "build", 0)], "PLAN is not repeated"
+    files = lab.results.rows("SELECT files_changed FROM attempts WHERE id = ?", [second["id"]])
+    assert files[0]["files_changed"] == 1, "what the killed stage had left is gone"
+    assert [row["data"] for row in events(lab, "Resumed")]
+    lab.assert_clean()
+
+
+def test_a_tree_that_is_gone_is_begun_anew_and_the_record_says_so(lab: Lab) -> None:
+    lab.write_fleet(models={"interrupted": {"account": "cloud"}})
+    lab.write(agent="reference", profiles={"one": "interrupted"}, limits={"rate_limit_wait": "1s"})
+    process = lab.start("run", str(lab.file))
+    lab.await_job("parked")
+    (first,) = lab.results.attempts()
+    Path(str(first["run_dir"])).rename(lab.root / "elsewhere")
+    assert lab.end_of(process).code == ExitCode.OK, lab.logs()
+    _, second = lab.results.attempts()
+    assert (second["outcome"], second["resumed_from"]) == ("complete", None)
+    (note,) = events(lab, "StartedClean")
+    assert "is gone" in note["data"]
+    assert final_file(lab, second, "steps.txt") == "one\ntwo\n"
+
+
+def test_a_crowded_context_goes_on_in_a_fresh_session_with_a_hand_over(lab: Lab) -> None:
+    lab.write_fleet(models={"crowded": {}, "crammed": {}})
+    lab.write(agent="reference", profiles={"crowded": "crowded", "crammed": "crammed"})
+    done = lab.run()
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    jobs = {row["profile"]: row for row in lab.results.jobs()}
+    assert {name: row["outcome"] for name, row in jobs.items()} == {
+        "crowded": "complete",
+        "crammed": "compaction_failed",
+    }
+    for row in lab.results.attempts():
+        before, after = (stage for stage in lab.results.stages() if stage["attempt_id"] == row["id"])
+        assert before["kill_reason"].startswith("compact: context at 86.0 %")
+        assert (before["stage"], before["outcome"], before["resumed"]) == ("run", None, 0)
+        assert "echo one >> steps.txt" in before["handover"]
+        assert (after["stage"], after["resumed"]) == ("run", 1)
+        assert before["session_id"] != after["session_id"]
+        if row["job_id"] == jobs["crowded"]["id"]:
+            assert final_file(lab, row, "steps.txt") == "one\ntwo\n"
+    lab.assert_clean()

@@ -1,0 +1,37 @@
+"""A stage that goes on in another session: the order stays the same, and the prompt tells what is done already."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.domain.jobspec import JobSpec
+from orchestrator.domain.outcome import RESUMABLE
+from workers.loops.prompts import render
+from workers.loops.steps import LoopEnd, NextStep, StageDone, StageOrder, iteration_end
+
+
+def next_step(loop: NextStep, spec: JobSpec, history: Sequence[StageDone]) -> StageOrder | LoopEnd:
+    """The stage after `history`, or the end. A loop never sees the sessions that handed their stage over.
+
+    Those whose context was full count as iterations, so a model that fills one after the other comes to an end; those
+    that a limit of the provider or a fault of the machine interrupted do not.
+    """
+    step = loop(spec, _settled(history))
+    if isinstance(step, LoopEnd):
+        return step
+    end = iteration_end(spec, [done for done in history if done.outcome not in RESUMABLE])
+    notes = history[-1].handover if history else None
+    if end is not None or notes is None:
+        return end or step
+    return replace(step, prompt=render("handover", prompt=step.prompt, notes=notes), resumed=True)
+
+
+def _settled(history: Sequence[StageDone]) -> list[StageDone]:
+    """The stages that came to an end of their own, with what earlier sessions of theirs had changed."""
+    settled: list[StageDone] = []
+    changed = False
+    for done in history:
+        changed = changed or done.changed
+        if done.handover is None:
+            settled.append(replace(done, changed=changed))
+            changed = False
+    return settled
