@@ -23,6 +23,7 @@ _COMMANDS = {
     "drain": ("control", "Let what runs end, and start nothing new."),
     "cancel": ("control", "Cancel jobs; what runs is ended within seconds."),
     "requeue": ("control", "Give ended jobs another try."),
+    "prioritize": ("control", "Let jobs start before or after others."),
     "worker": ("fleet", "Run a worker for an account or a pool."),
     "scheduler": ("fleet", "Run the scheduler."),
     "flower": ("fleet", "Start Flower, with a login."),

@@ -13,6 +13,9 @@ from orchestrator.storage.engine import Database
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# As experiment files accept it.
+PRIORITY = click.IntRange(-1000, 1000)
+
 experiment_file = click.argument("file", type=click.Path(path_type=Path))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 

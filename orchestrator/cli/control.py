@@ -1,11 +1,11 @@
-"""pause, resume, drain, cancel, requeue: what people do to jobs, accounts, pools and machines."""
+"""pause, resume, drain, cancel, requeue, prioritize: what people do to jobs, accounts, pools and machines."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
-from orchestrator.cli.common import as_json, chosen_experiment, emit, open_database
+from orchestrator.cli.common import PRIORITY, as_json, chosen_experiment, emit, open_database
 from orchestrator.clock import utc_now
 from orchestrator.domain.errors import ExitCode, NotFound
 from orchestrator.storage import control, drains, machines
@@ -154,3 +154,17 @@ def requeue_command(as_json: bool, **options: Any) -> int:
     database = open_database()
     count = control.requeue(database, Choice(database, **options).selection)
     return _say(as_json, {"requeued": count}, f"{count} jobs are ready again.")
+
+
+@click.command("prioritize")
+@selection_options
+@click.option("--priority", type=PRIORITY, required=True, help="Higher starts first; files say 0 by default.")
+@as_json
+def prioritize_command(priority: int, as_json: bool, **options: Any) -> int:
+    """Give the jobs of EXPERIMENT (default: the newest) that have not ended another priority.
+
+    What runs goes on; jobs of the same priority take turns by experiment.
+    """
+    database = open_database()
+    count = control.prioritize(database, Choice(database, **options).selection, priority)
+    return _say(as_json, {"prioritized": count}, f"{count} jobs have priority {priority} now.")

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.common import as_json, emit, experiment_file, open_database
+from orchestrator.cli.common import PRIORITY, as_json, emit, experiment_file, open_database
 from orchestrator.domain.errors import ExitCode
 from orchestrator.files import Loaded, load_experiment
 
@@ -66,6 +66,7 @@ def _job(job: Any) -> dict[str, Any]:
         "profile": job.cell.spec.profile,
         "repeat": job.repeat,
         "params": dict(job.cell.spec.params),
+        "priority": job.priority,
         "position": job.position,
         "queue": job.queue,
         "needs": list(job.needs),
@@ -77,14 +78,15 @@ def _job(job: Any) -> dict[str, Any]:
 
 @click.command("submit")
 @experiment_file
+@click.option("--priority", type=PRIORITY, help="Of the new jobs, instead of FILE's; higher starts first.")
 @as_json
-def submit_command(file: Path, as_json: bool) -> int:
+def submit_command(file: Path, priority: int | None, as_json: bool) -> int:
     """Store the jobs of FILE that are not there yet. Submitting again adds nothing; a larger FILE extends it."""
     from orchestrator.clock import utc_now
     from orchestrator.scheduling.submit import plan, require_agents, submit
 
     database = open_database()
-    planned, answer = plan(load_experiment(file), database)
+    planned, answer = plan(load_experiment(file), database, priority)
     require_agents(answer)
     added = submit(planned, database, utc_now())
     name = planned.loaded.experiment.experiment

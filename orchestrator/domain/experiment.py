@@ -217,6 +217,13 @@ class Experiment(Model):
     agents: Mapping[Name, CommandAgent] = Field(default_factory=dict, description="Your own agents.")
     loop: Loop = Loop()
     repeats: int = Field(1, ge=1, le=1000, strict=True)
+    priority: int = Field(
+        0,
+        ge=-1000,
+        le=1000,
+        strict=True,
+        description="New jobs of a higher priority start first; experiments of the same take turns.",
+    )
     seed: int = Field(0, ge=0, lt=2**63, strict=True, description="Of the execution order.")
     targets: tuple[Target, ...] = Field(min_length=1)
     profiles: Mapping[Name, Profile] = Field(min_length=1)

@@ -1,8 +1,10 @@
 """In which order jobs start: seeded positions at submit, and the choice of the next jobs in every pass.
 
-Position decides, and is all that a pass reads of the order. It is made of three things, strongest first:
+Priority decides, which people give, and within a priority position: a pass reads nothing else of the order.
+Position is made of three things, strongest first:
 
-1. Turns. Experiments that wait for the same slots take turns, job by job: a new one joins where the others are now.
+1. Turns. Experiments that wait for the same slots take turns, job by job: a new one joins where those of its
+   priority are now.
 2. Blocks: one target with all its profiles, those that are expected to take longest first, so that no long job is
    left for the end. The first repeat goes over all blocks before any block is repeated. What is not known does not
    move a block; blocks that are expected to take equally long go repeat by repeat.
@@ -12,7 +14,6 @@ Position decides, and is all that a pass reads of the order. It is made of three
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import NamedTuple
 
 # Later jobs may take a resource from a job that waits for two this often before an account is kept for it.
@@ -81,7 +82,7 @@ def _draw(seed: int, *parts: str) -> bytes:
 
 
 class Turn(NamedTuple):
-    """Where the jobs with the same needs stand, over all experiments."""
+    """Where the jobs with the same needs and priority stand, over all experiments."""
 
     next: int | None  # lowest position of a job that is ready and was never tried; None when there is none
     last: int  # highest position ever given
@@ -110,10 +111,11 @@ class Candidate:
     needs: tuple[str, ...]
     position: int
     passed_over: int = 0
+    priority: int = 0
 
 
 class Picked(NamedTuple):
-    """Jobs to start now, in order of position, and jobs whose `passed_over` is to be raised by one."""
+    """Jobs to start now, in order, and jobs whose `passed_over` is to be raised by one."""
 
     chosen: tuple[int, ...]
     passed_over: tuple[int, ...]
@@ -170,7 +172,7 @@ def pick(
     # only once it has started. So a pass touches few jobs, however many are ready.
     waiting: dict[tuple[str, ...], tuple[int, Candidate]] = {}
     last_taken: dict[str, int] = {}
-    for index, candidate in enumerate(sorted(candidates, key=attrgetter("position", "job_id"))):
+    for index, candidate in enumerate(sorted(candidates, key=_in_order)):
         if slots.exhausted():
             break
         needs = candidate.needs
@@ -185,6 +187,10 @@ def pick(
             slots.keep(needs)
     passed = (c.job_id for index, c in waiting.values() if any(last_taken.get(need, -1) > index for need in c.needs))
     return Picked(tuple(chosen), tuple(passed))
+
+
+def _in_order(candidate: Candidate) -> tuple[int, int, int]:
+    return -candidate.priority, candidate.position, candidate.job_id
 
 
 class _Slots:

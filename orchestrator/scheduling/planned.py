@@ -24,6 +24,7 @@ class PlannedJob:
     needs: tuple[str, ...]
     queue: str
     state: JobState | None
+    priority: int = 0
     expected_seconds: float | None = None
 
     @property
@@ -53,11 +54,12 @@ def make_plan(
     *,
     known: History = NOTHING_ENDED,
     turns: Mapping[tuple[str, ...], Turn] | None = None,
+    priority: int = 0,
 ) -> Plan:
     """The matrix with what is already there.
 
-    New jobs go behind this experiment's own jobs that are still open, and take turns with other experiments' from
-    where `turns` says that those are. Blocks that `known` tells to be long come first.
+    New jobs go behind this experiment's own jobs of the same priority that are still open, and take turns with other
+    experiments' from where `turns` says that those are. Blocks that `known` tells to be long come first.
     """
     pinned = {name: PinnedTarget(sha=t.sha, task_text=t.task_text) for name, t in answer.targets.items()}
     versions = {name: agent.version for name, agent in answer.agents.items()}
@@ -70,11 +72,14 @@ def make_plan(
     have = {(row.cell_hash, row.repeat): row for row in existing}
     everything = [(one, repeat) for repeat in range(1, loaded.experiment.repeats + 1) for one in cells]
     fresh = [pair for pair in everything if (pair[0].cell.cell_hash, pair[1]) not in have]
-    position_of = _positions(loaded.experiment.seed, fresh, existing, turns or {})
-    jobs = [one.job(repeat, have.get((one.cell.cell_hash, repeat)), position_of) for one, repeat in everything]
+    equals = [row for row in existing if row.priority == priority]
+    position_of = _positions(loaded.experiment.seed, fresh, equals, turns or {})
+    jobs = [
+        one.job(repeat, have.get((one.cell.cell_hash, repeat)), position_of, priority) for one, repeat in everything
+    ]
     wanted = {(one.cell.cell_hash, repeat) for one, repeat in everything}
     stale = sum(1 for key in have if key not in wanted)
-    return Plan(loaded=loaded, jobs=tuple(sorted(jobs, key=lambda job: job.position)), stale=stale)
+    return Plan(loaded=loaded, jobs=tuple(sorted(jobs, key=lambda job: (-job.priority, job.position))), stale=stale)
 
 
 class _Planned(NamedTuple):
@@ -89,7 +94,9 @@ class _Planned(NamedTuple):
         variant = ",".join(f"{name}={value}" for name, value in sorted(spec.params.items()))
         return Placed(target=spec.target.label, profile=spec.profile, variant=variant, repeat=repeat)
 
-    def job(self, repeat: int, have: Existing | None, position_of: Mapping[tuple[str, int], int]) -> PlannedJob:
+    def job(
+        self, repeat: int, have: Existing | None, position_of: Mapping[tuple[str, int], int], priority: int
+    ) -> PlannedJob:
         return PlannedJob(
             cell=self.cell,
             repeat=repeat,
@@ -97,6 +104,7 @@ class _Planned(NamedTuple):
             needs=self.needs,
             queue=queue_of(self.needs),
             state=have.state if have else None,
+            priority=have.priority if have else priority,
             expected_seconds=self.expected_seconds,
         )
 

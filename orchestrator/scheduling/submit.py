@@ -98,11 +98,13 @@ def require_effect(planned: Plan) -> None:
         raise InvalidInput(faults)
 
 
-def plan(loaded: Loaded, database: Database) -> tuple[Plan, Answer]:
-    """Preflight and plan; changes nothing but the mirrors."""
+def plan(loaded: Loaded, database: Database, priority: int | None = None) -> tuple[Plan, Answer]:
+    """Preflight and plan; changes nothing but the mirrors. New jobs get `priority`, else the file's."""
+    wanted = loaded.experiment.priority if priority is None else priority
     answer = ask_machine(loaded)
     existing = store.existing_jobs(database, loaded.experiment.experiment)
-    return make_plan(loaded, answer, existing, known=history(database), turns=turns(database)), answer
+    known, order = history(database), turns(database, wanted)
+    return make_plan(loaded, answer, existing, known=known, turns=order, priority=wanted), answer
 
 
 class SpecDumps:
@@ -165,6 +167,7 @@ def submit(planned: Plan, database: Database, now: datetime) -> int:
                 position=job.position,
                 needs=",".join(job.needs),
                 queue=job.queue,
+                priority=job.priority,
             )
             for job in planned.new
         ],

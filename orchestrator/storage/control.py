@@ -1,4 +1,4 @@
-"""What people do to jobs: cancel, pause, hold, resume, requeue."""
+"""What people do to jobs: cancel, pause, hold, resume, requeue, prioritize."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +6,11 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from orchestrator.domain.states import JOB_MOVES, JobState, sources
-from orchestrator.storage.engine import Database, lock_in_order
+from orchestrator.domain.order import joins_after
+from orchestrator.domain.states import FINAL_JOB_STATES, JOB_MOVES, JobState, sources
+from orchestrator.storage.dispatch import split_needs
+from orchestrator.storage.engine import Database, lock_in_order, one_at_a_time
+from orchestrator.storage.history import turns_among
 from orchestrator.storage.tables import attempts, cells, experiments, is_in, jobs
 
 
@@ -102,6 +105,27 @@ def requeue(database: Database, selection: Selection) -> int:
                 finished_at=None,
             )
         ).rowcount
+
+
+def prioritize(database: Database, selection: Selection, priority: int) -> int:
+    """Give jobs that have not ended another priority. Idempotent. Returns how many had another one.
+
+    Within the new priority they take turns with what waits there, from where those jobs are now.
+    """
+    with database.write() as connection:
+        one_at_a_time(connection, "priorities")
+        others = sa.and_(
+            _locked(connection, selection), jobs.c.state.not_in(FINAL_JOB_STATES), jobs.c.priority != priority
+        )
+        turns = turns_among(connection, priority)
+        first = sa.select(jobs.c.needs, sa.func.min(jobs.c.position)).where(others).group_by(jobs.c.needs)
+        count = 0
+        for needs, lowest in connection.execute(first).all():
+            shift = joins_after(split_needs(needs), turns) + 1 - lowest
+            change = jobs.update().where(others, jobs.c.needs == needs)
+            moved = change.values(priority=priority, position=jobs.c.position + shift)
+            count += connection.execute(moved).rowcount
+        return count
 
 
 def hold(database: Database, selection: Selection, reason: str) -> int:

@@ -55,14 +55,20 @@ def candidates(connection: sa.Connection, limit_of: Mapping[str, int]) -> list[C
     found: list[Candidate] = []
     for needs, limit in limit_of.items():
         query = (
-            sa.select(jobs.c.id, jobs.c.position, jobs.c.passed_over)
+            sa.select(jobs.c.id, jobs.c.priority, jobs.c.position, jobs.c.passed_over)
             .where(is_in(jobs.c.state, JobState.READY), jobs.c.needs == needs)
-            .order_by(jobs.c.position)
+            .order_by(jobs.c.priority.desc(), jobs.c.position)
             .limit(limit)
         )
         resources = split_needs(needs)
         found += [
-            Candidate(job_id=row.id, needs=resources, position=row.position, passed_over=row.passed_over)
+            Candidate(
+                job_id=row.id,
+                needs=resources,
+                position=row.position,
+                passed_over=row.passed_over,
+                priority=row.priority,
+            )
             for row in connection.execute(query)
         ]
     return found
@@ -129,7 +135,7 @@ def open_hints(connection: sa.Connection) -> list[Hint]:
     query = (
         sa.select(jobs.c.id, jobs.c.order_token, jobs.c.queue)
         .where(is_in(jobs.c.state, JobState.QUEUED))
-        .order_by(jobs.c.position)
+        .order_by(jobs.c.priority.desc(), jobs.c.position)
     )
     return [Hint(row.id, row.order_token, row.queue) for row in connection.execute(query)]
 

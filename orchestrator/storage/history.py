@@ -35,11 +35,18 @@ def history(database: Database) -> History:
         return history_of(Ended(row[0], row[1], row[2], row[3], row[4]) for row in connection.execute(query))
 
 
-def turns(database: Database) -> dict[tuple[str, ...], Turn]:
-    """By needs: where the order of all experiments has come. Costs by jobs: for submit only."""
-    untried = sa.and_(is_in(jobs.c.state, JobState.READY), jobs.c.attempts == 0)
-    query = sa.select(
-        jobs.c.needs, sa.func.min(sa.case((untried, jobs.c.position))), sa.func.max(jobs.c.position)
-    ).group_by(jobs.c.needs)
+def turns(database: Database, priority: int = 0) -> dict[tuple[str, ...], Turn]:
+    """By needs: where the order of all experiments of a priority has come. Costs by jobs: for submit only."""
     with database.read() as connection:
-        return {split_needs(row[0]): Turn(row[1], row[2]) for row in connection.execute(query)}
+        return turns_among(connection, priority)
+
+
+def turns_among(connection: sa.Connection, priority: int) -> dict[tuple[str, ...], Turn]:
+    """As `turns`, within a transaction."""
+    untried = sa.and_(is_in(jobs.c.state, JobState.READY), jobs.c.attempts == 0)
+    query = (
+        sa.select(jobs.c.needs, sa.func.min(sa.case((untried, jobs.c.position))), sa.func.max(jobs.c.position))
+        .where(jobs.c.priority == priority)
+        .group_by(jobs.c.needs)
+    )
+    return {split_needs(row[0]): Turn(row[1], row[2]) for row in connection.execute(query)}

@@ -48,6 +48,7 @@ class NewJob:
     position: int
     needs: str
     queue: str
+    priority: int = 0
 
 
 class Existing(NamedTuple):
@@ -58,18 +59,21 @@ class Existing(NamedTuple):
     repeat: int
     state: JobState
     position: int
+    priority: int = 0
 
 
 def existing_jobs(database: Database, experiment: str) -> list[Existing]:
     """What is stored of an experiment; empty for a new name."""
     query = (
-        sa.select(jobs.c.id, cells.c.cell_hash, jobs.c.repeat, jobs.c.state, jobs.c.position)
+        sa.select(jobs.c.id, cells.c.cell_hash, jobs.c.repeat, jobs.c.state, jobs.c.position, jobs.c.priority)
         .join(cells, cells.c.id == jobs.c.cell_id)
         .join(experiments, experiments.c.id == jobs.c.experiment_id)
         .where(experiments.c.name == experiment)
     )
     with database.read() as connection:
-        return [Existing(row[0], row[1], row[2], JobState(row[3]), row[4]) for row in connection.execute(query)]
+        return [
+            Existing(row[0], row[1], row[2], JobState(row[3]), row[4], row[5]) for row in connection.execute(query)
+        ]
 
 
 def store_fleet(database: Database, fleet: Fleet) -> None:
@@ -122,6 +126,7 @@ def store_experiment(
                 "cell_id": cell_ids[job.cell_hash],
                 "repeat": job.repeat,
                 "state": JobState.READY,
+                "priority": job.priority,
                 "position": job.position,
                 "needs": job.needs,
                 "queue": job.queue,

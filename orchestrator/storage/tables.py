@@ -127,18 +127,12 @@ jobs = sa.Table(
     sa.Column("wake_at", UtcDateTime()),
     sa.Column("outcome", sa.String(24)),
     sa.Column("detail", PlainText),
+    # Limits that people changed after submit, by name: they go before those of the cell.
+    sa.Column("retuned", Json),
     _now_column("created_at"),
     sa.Column("finished_at", UtcDateTime()),
     sa.UniqueConstraint("cell_id", "repeat"),
     sa.CheckConstraint("(state = 'running') = (attempt_id IS NOT NULL)", name="attempt_iff_running"),
-    sa.Index(
-        "ix_jobs_ready",
-        "needs",
-        sa.text("priority DESC"),
-        "position",
-        sqlite_where=sa.text("state = 'ready'"),
-        postgresql_where=sa.text("state = 'ready'"),
-    ),
     sa.Index(
         "ix_jobs_queued",
         "queue",
@@ -152,6 +146,15 @@ jobs = sa.Table(
         postgresql_where=sa.text("state = 'parked'"),
     ),
     sa.Index("ix_jobs_experiment_id_state", "experiment_id", "state"),
+)
+# Beside the table, because only a column itself, and not its name, can be sorted downwards.
+sa.Index(
+    "ix_jobs_ready",
+    jobs.c.needs,
+    jobs.c.priority.desc(),
+    jobs.c.position,
+    sqlite_where=sa.text("state = 'ready'"),
+    postgresql_where=sa.text("state = 'ready'"),
 )
 
 LIVE = "state <> 'ended'"

@@ -10,11 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.domain.errors import StaleAttempt
+from orchestrator.domain.order import Turn
 from orchestrator.domain.outcome import Outcome
 from orchestrator.storage import attempts, control, dispatch
 from orchestrator.storage.attempts import NoFreeSlot
 from orchestrator.storage.control import Selection
 from orchestrator.storage.engine import Database
+from orchestrator.storage.history import turns
 from orchestrator.storage.tables import accounts, jobs
 from orchestrator.storage.tables import attempts as attempt_table
 from tests.support.databases import PostgresDatabases
@@ -272,3 +274,41 @@ def test_an_expired_attempt_hears_of_it(database: Database) -> None:
     with pytest.raises(StaleAttempt):
         attempts.finish(database, claimed.attempt_id, COMPLETE, NOW)
     assert state(database, one) == "cancelled"
+
+
+# -- priority --
+
+
+def started(database: Database, count: int) -> list[int]:
+    """Let so many jobs run on one slot, one after the other."""
+    done = []
+    for _ in range(count):
+        [claimed] = start(database)
+        attempts.finish(database, claimed.attempt_id, COMPLETE, NOW)
+        done.append(claimed.job_id)
+    return done
+
+
+def test_a_higher_priority_goes_first_whatever_the_positions_say(database: Database) -> None:
+    usual = add(database, [A] * 2, capacities={A: 1})
+    low = add(database, [A], experiment="low", priority=-1)
+    high = add(database, [A] * 2, experiment="high", after=100, priority=5)
+    assert started(database, 5) == [*high, *usual, *low]
+
+
+def test_jobs_that_change_their_priority_take_turns_with_those_that_are_there(database: Database) -> None:
+    usual = add(database, [A] * 4, capacities={A: 1})
+    other = add(database, [A] * 4, experiment="other", after=1000, priority=3)
+    assert started(database, 1) == [other[0]]
+    assert control.prioritize(database, Selection(experiment="other"), 0) == 3
+    assert started(database, 4) == [usual[0], other[1], usual[1], other[2]]
+    assert control.prioritize(database, Selection(experiment="other"), 0) == 0, "idempotent"
+    assert control.prioritize(database, Selection(job_ids=[usual[3]]), 1) == 1
+    assert started(database, 3) == [usual[3], usual[2], other[3]]
+    assert job(database, other[0])["priority"] == 3, "what has ended is left alone"
+
+
+def test_only_jobs_of_its_priority_tell_a_new_experiment_its_place(database: Database) -> None:
+    add(database, [A] * 3, after=50, capacities={A: 1})
+    assert turns(database) == {(A,): Turn(51, 53)}
+    assert turns(database, 7) == {}

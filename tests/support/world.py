@@ -52,6 +52,7 @@ def add(
     capacities: Mapping[str, int] | None = None,
     max_infra: int = 2,
     after: int = 0,
+    priority: int = 0,
 ) -> list[int]:
     """Submit one job per entry of `needs` (resources joined by ','), in this order. Returns the job ids."""
     if capacities:
@@ -79,7 +80,12 @@ def add(
         ],
         new_jobs=[
             submit.NewJob(
-                cell_hash=cell, repeat=1, position=after + index + 1, needs=need, queue=queue_of(need.split(","))
+                cell_hash=cell,
+                repeat=1,
+                position=after + index + 1,
+                needs=need,
+                queue=queue_of(need.split(",")),
+                priority=priority,
             )
             for index, (cell, need) in enumerate(zip(cells, needs, strict=True))
         ],
