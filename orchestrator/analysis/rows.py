@@ -14,7 +14,10 @@ ParamValue = float | int | str
 
 @dataclass(frozen=True, kw_only=True)
 class JobRow:
-    """One job. Sums cover its attempts that did the work, not those that infrastructure ended; None is unknown.
+    """One job. Sums cover the attempt that gave its result and those that it went on from; None is unknown.
+
+    `wall_seconds` is from claim to result, waiting in place for a limit included; `working_seconds` is without that.
+    Waiting for a slot between stages and being parked until a limit resets are in neither.
 
     `cost_usd_micros` is the list price, `stated_cost_usd_micros` what the agents said. `outcome` and `detail`
     are of the last attempt. `context_peak_fill` is a share, 0-1. `final_text` is written by the agent.
@@ -37,6 +40,8 @@ class JobRow:
     wall_seconds: float | None = None
     working_seconds: float | None = None
     rate_limit_wait_seconds: float | None = None
+    slot_wait_seconds: float | None = None
+    parked_seconds: float | None = None
     tokens: TokenUsage = field(default_factory=TokenUsage)
     cost_usd_micros: int | None = None
     stated_cost_usd_micros: int | None = None

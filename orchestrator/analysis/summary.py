@@ -54,6 +54,8 @@ class VariantSummary:
     wall_seconds: Measure
     working_seconds: Measure
     rate_limit_wait_seconds: Measure
+    slot_wait_seconds: Measure
+    parked_seconds: Measure
     tokens_total: Measure
     tokens: Mapping[str, Measure]
     cost_usd_micros: Measure
@@ -134,6 +136,8 @@ def _summary(variant: Variant, label: str, jobs: Sequence[JobRow], checks: Check
         wall_seconds=measure(job.wall_seconds for job in results),
         working_seconds=measure(job.working_seconds for job in results),
         rate_limit_wait_seconds=measure(job.rate_limit_wait_seconds for job in results),
+        slot_wait_seconds=measure(job.slot_wait_seconds for job in results),
+        parked_seconds=measure(job.parked_seconds for job in results),
         tokens_total=measure(usage.total for usage in usages),
         tokens={kind: measure(_tokens(usage, kind) for usage in usages) for kind in TOKEN_KINDS},
         cost_usd_micros=measure(job.cost_usd_micros for job in results),

@@ -206,6 +206,7 @@ def all_tables(study: Study) -> tuple[Table, ...]:
         ends(study),
         checks(study),
         tables_use.stages(study),
+        tables_use.times(study),
         tables_use.quota(study),
         tables_use.tokens_by_kind(study),
         tables_use.coverage(study),

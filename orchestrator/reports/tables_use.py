@@ -62,6 +62,26 @@ def stages(study: Study) -> Table:
     )
 
 
+def times(study: Study) -> Table:
+    """Where the time of a result went."""
+    measures: Sequence[Callable[[VariantSummary], Measure]] = (
+        lambda e: e.wall_seconds,
+        lambda e: e.working_seconds,
+        lambda e: e.rate_limit_wait_seconds,
+        lambda e: e.slot_wait_seconds,
+        lambda e: e.parked_seconds,
+    )
+    return Table(
+        key="times",
+        title="Where the time of a result went (mean)",
+        columns=("profile", "wall", "working", "limit wait", "slot wait", "parked"),
+        rows=tuple((entry.label, *(mean_of(of(entry), "duration") for of in measures)) for entry in study.summaries),
+        numeric=frozenset(range(1, 6)),
+        note="Wall is working plus limit wait: the time in which an agent waited in place for a provider's limit. "
+        "Waiting for a slot between two stages, and being parked until a limit resets, come on top.",
+    )
+
+
 def quota(study: Study) -> Table:
     """What each variant took from accounts and pools."""
     local = {entry.label: entry for entry in study.offloads}

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
 import sqlalchemy as sa
@@ -55,7 +56,8 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_st
         experiment=experiment,
         generated_at=now,
         jobs=tuple(
-            _job_row(experiment, row, cell_rows[row.cell_id], by_job[row.id], stages_of[row.id]) for row in job_rows
+            _job_row(experiment, row, cell_rows[row.cell_id], by_job[row.id], stages_of[row.id], now)
+            for row in job_rows
         ),
         stages=tuple(stage_rows),
         checks=tuple(check_rows),
@@ -67,10 +69,51 @@ def _worked(attempt: Any) -> bool:
     return attempt.outcome is None or outcome_class(Outcome(attempt.outcome)) not in _NOT_WORK
 
 
-def _job_row(experiment: str, job: Any, cell: Any, tries: Sequence[Any], stage_rows: Sequence[StageRow]) -> JobRow:
-    work = [attempt for attempt in tries if _worked(attempt)]
-    counted = {attempt.number for attempt in work}
-    mine = [stage for stage in stage_rows if stage.attempt in counted]
+def _built_on(tries: Sequence[Any]) -> dict[int, int | None]:
+    """The attempts whose work is in the job's result, each with the last of its stages that is (None = all).
+
+    They are the last one, unless it is not the profile's doing that it ended, and those that it went on from.
+    """
+    by_id = {attempt.id: attempt for attempt in tries}
+    found: dict[int, int | None] = {}
+    attempt = tries[-1] if tries else None
+    if attempt is not None and _worked(attempt):
+        found[attempt.number] = None
+    while attempt is not None and attempt.resumed_from in by_id:
+        upto, attempt = attempt.resumed_stages, by_id[attempt.resumed_from]
+        found[attempt.number] = upto
+    return found
+
+
+def _counted_seconds(attempt: Any, kept: Sequence[StageRow]) -> float | None:
+    """The wall time of an attempt that is built on; of one that broke, that of the stages that are in the result."""
+    if attempt.outcome is not None and outcome_class(Outcome(attempt.outcome)) is OutcomeClass.INFRA:
+        return _total(stage.seconds for stage in kept) if kept else 0.0
+    known: float | None = attempt.wall_seconds
+    return known
+
+
+def _parked_seconds(tries: Sequence[Any], now: datetime) -> float:
+    """How long the job was parked: from the end of an attempt to the reset that it waited for, or to the next one."""
+    parked = 0.0
+    for attempt, later in zip_longest(tries, tries[1:]):
+        if attempt.parked_until is not None:
+            until = min(attempt.parked_until, later.started_at if later is not None else now)
+            parked += max(0.0, (until - attempt.ended_at).total_seconds())
+    return parked
+
+
+def _job_row(
+    experiment: str, job: Any, cell: Any, tries: Sequence[Any], stage_rows: Sequence[StageRow], now: datetime
+) -> JobRow:
+    built_on = _built_on(tries)
+    work = [attempt for attempt in tries if attempt.number in built_on]
+    mine = [
+        stage
+        for stage in stage_rows
+        if stage.attempt in built_on and ((upto := built_on[stage.attempt]) is None or stage.order <= upto)
+    ]
+    of_attempt = {attempt.number: [stage for stage in mine if stage.attempt == attempt.number] for attempt in work}
     last = tries[-1] if tries else None
     fills = [s.context_peak_tokens / s.context_window for s in mine if s.context_peak_tokens and s.context_window]
     outcome = job.outcome or (last.outcome if last is not None else None)
@@ -89,9 +132,11 @@ def _job_row(experiment: str, job: Any, cell: Any, tries: Sequence[Any], stage_r
         detail=job.detail or (last.detail if last is not None else "") or "",
         started_at=tries[0].started_at if tries else None,
         ended_at=job.finished_at,
-        wall_seconds=_total(attempt.wall_seconds for attempt in work),
+        wall_seconds=_total(_counted_seconds(attempt, of_attempt[attempt.number]) for attempt in work),
         working_seconds=_total(attempt.working_seconds for attempt in work),
         rate_limit_wait_seconds=_total(attempt.rate_limit_wait_seconds for attempt in work),
+        slot_wait_seconds=_total(attempt.lease_wait_seconds for attempt in work),
+        parked_seconds=_parked_seconds(tries, now),
         tokens=sum((stage.usage for stage in mine), TokenUsage()),
         cost_usd_micros=_complete([stage.cost_usd_micros for stage in mine]),
         stated_cost_usd_micros=_complete([stage.stated_cost_usd_micros for stage in mine]),

@@ -1,5 +1,6 @@
 """Work goes on where it stood: after a limit in the same session, after a death at the last commit, after a crowd."""
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -64,6 +65,10 @@ def test_after_a_limit_the_same_session_goes_on_in_the_same_tree(lab: Lab) -> No
     assert first["wall_seconds"] + second["wall_seconds"] < 60
     (job,) = lab.results.jobs()
     assert (job["state"], job["attempts"], job["infra_attempts"]) == ("done", 2, 0)
+    (row,) = json.loads(lab.bakeoff("report", "--json").out)["jobs"]
+    assert row["parked_seconds"] > 0.5
+    assert row["wall_seconds"] == pytest.approx(first["wall_seconds"] + second["wall_seconds"], abs=0.01)
+    assert row["remote_calls"] == before["requests"] + after["requests"]
     lab.assert_clean()
 
 
