@@ -1,11 +1,10 @@
-"""The documents say what is true: module table, links, commands, records, and the compose file."""
+"""The documents say what is true: module table, links, commands and records."""
 
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 SKIPPED = {"targets"}
@@ -138,33 +137,3 @@ def test_dev_lock_contains_the_runtime_lock() -> None:
         return set(re.findall(r"^([a-z0-9_.\[\]-]+==[^ ;\\]+)", (ROOT / name).read_text(), re.MULTILINE))
 
     assert pins("requirements.lock") - pins("requirements-dev.lock") == set()
-
-
-def test_compose_file_asks_for_every_password_and_watches_every_service() -> None:
-    text = (ROOT / "docker-compose.yml").read_text()
-    services = YAML(typ="safe").load(text)["services"]
-
-    assert set(services) == {"postgres", "valkey", "scheduler", "worker-cloud", "worker-gpu", "flower"}
-    for name, service in services.items():
-        assert "healthcheck" in service, name
-        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
-    used = re.findall(r"\$\{(\w*PASSWORD)([^}]*)\}", text)
-    assert {name for name, _ in used} == {"BAKEOFF_DB_PASSWORD", "BAKEOFF_BROKER_PASSWORD", "BAKEOFF_FLOWER_PASSWORD"}
-    assert all(rest.startswith(":?") for _, rest in used), "a password must have no default"
-    for name in ("scheduler", "worker-cloud", "worker-gpu", "flower"):
-        depends = services[name]["depends_on"]
-        assert {server: wait["condition"] for server, wait in depends.items()} == {
-            "postgres": "service_healthy",
-            "valkey": "service_healthy",
-        }
-
-
-def test_dockerfile_copies_only_what_exists_and_does_not_run_as_root() -> None:
-    text = (ROOT / "ops" / "Dockerfile").read_text()
-    sources = [
-        word for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE) for word in line.split()[:-1]
-    ]
-
-    assert "orchestrator" in sources
-    assert [source for source in sources if not list(ROOT.glob(source))] == []
-    assert "\nUSER bakeoff\n" in text
