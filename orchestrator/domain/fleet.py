@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from orchestrator.domain.durations import Seconds
 from orchestrator.domain.experiment import Model, Name
 from orchestrator.domain.usage import Prices
+from orchestrator.domain.window import WHOLE, Kind, WindowSpec
+from orchestrator.domain.zones import DEFAULT_BEHAVIOUR, Behaviour, Zone
 
 Protocol = Literal["chat", "messages", "responses"]
 
@@ -63,6 +66,44 @@ class ModelPrices(Model):
 LeasePolicy = Literal["attempt", "stage"]
 
 
+class Window(Model):
+    """A quota window of an account. Without a limit, only what the provider states counts."""
+
+    name: Name = Field(description="The provider's short name, such as 5h or 7d; or one of your own.")
+    length: Seconds
+    kind: Kind = Field("fixed", description="Empties at once at its reset, or forgets each use after its length.")
+    tokens: int | None = Field(None, gt=0, lt=2**53, strict=True, description="Limit in tokens of all kinds.")
+    requests: int | None = Field(None, gt=0, lt=2**53, strict=True, description="Limit in model requests.")
+    hours: float | None = Field(
+        None, gt=0, le=1e6, strict=True, allow_inf_nan=False, description="Limit in hours of models answering."
+    )
+    model: Name | None = Field(None, description="Only this model of the account, by its name in this file.")
+    reserve: float = Field(
+        0.0, ge=0, le=0.95, strict=True, allow_inf_nan=False, description="Share kept for people, 0 to 0.95."
+    )
+
+    def to_spec(self) -> WindowSpec:
+        """As the value that `window.standing` takes."""
+        return WindowSpec(
+            name=self.name,
+            length_seconds=self.length,
+            kind=self.kind,
+            tokens=self.tokens,
+            requests=self.requests,
+            hours=self.hours,
+            model=self.model,
+            reserve_ppm=round(self.reserve * WHOLE),
+        )
+
+
+class Zones(Model):
+    """What an account does when a window is fuller than 70, 85 and 95 % of what is not kept for people."""
+
+    yellow: Behaviour = DEFAULT_BEHAVIOUR[Zone.YELLOW]
+    orange: Behaviour = DEFAULT_BEHAVIOUR[Zone.ORANGE]
+    red: Behaviour = DEFAULT_BEHAVIOUR[Zone.RED]
+
+
 class Account(Model):
     """A cloud subscription or key. Its concurrency is how many sessions may be live on it, over all machines."""
 
@@ -73,6 +114,8 @@ class Account(Model):
     lease: LeasePolicy = Field(
         "attempt", description="Held for the whole attempt, or only for the stages that use it."
     )
+    windows: tuple[Window, ...] = Field((), description="Quota windows.")
+    zones: Zones = Field(default_factory=Zones, description="Per zone: run, slow (one at a time) or defer.")
 
 
 class Pool(Model):

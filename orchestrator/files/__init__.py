@@ -12,7 +12,14 @@ from orchestrator.domain.errors import Fault, InvalidInput
 from orchestrator.domain.experiment import BUILT_IN_AGENTS, Experiment, is_remote
 from orchestrator.domain.fleet import Fleet
 from orchestrator.files.axes import check_limits, check_matrix, check_rules
-from orchestrator.files.cross import check_fleet, check_labels, check_loop_parameters, check_profiles, sound_parts
+from orchestrator.files.cross import (
+    check_fleet,
+    check_labels,
+    check_loop_parameters,
+    check_profiles,
+    check_windows,
+    sound_parts,
+)
 from orchestrator.files.source import read_text
 from orchestrator.files.toml_tree import parse_toml
 from orchestrator.files.tree import Data, Tree, check_values
@@ -47,6 +54,7 @@ def load_experiment(path: Path | str, *, agents: Collection[str] = BUILT_IN_AGEN
     fleet = _validate(fleet_tree, Fleet) if fleet_tree else None
     if fleet_tree:
         check_fleet(fleet_tree)
+        check_windows(fleet_tree)
     experiment = _validate(tree, Experiment)
     if isinstance(tree.data, Mapping):
         _check_together(tree, fleet_tree, agents)
@@ -63,6 +71,7 @@ def load_fleet(path: Path | str) -> Fleet:
     tree = _read_fleet(Path(path))
     fleet = _validate(tree, Fleet)
     check_fleet(tree)
+    check_windows(tree)
     _raise_faults(tree.faults)
     assert fleet is not None  # no faults
     return fleet

@@ -72,6 +72,25 @@ def check_fleet(tree: Tree) -> None:
                 )
 
 
+def check_windows(tree: Tree) -> None:
+    """An account's windows have names of their own, and the model that one is for is served by that account."""
+    models = mapping(tree.get("models"))
+    for account, raw in mapping(tree.get("accounts")).items():
+        served = [name for name, entry in models.items() if mapping(entry).get("account") == account]
+        seen: set[Data] = set()
+        for number, window in enumerate(map(mapping, sequence(mapping(raw).get("windows")))):
+            path: Path = ("accounts", account, "windows", number)
+            name, model = window.get("name"), window.get("model")
+            if isinstance(name, str) and name in seen:
+                tree.fault((*path, "name"), "names another window of this account", found=show(name))
+            if isinstance(name, str):
+                seen.add(name)
+            if isinstance(model, str) and model not in served:
+                tree.fault(
+                    (*path, "model"), "is no model of this account", found=show(model), accepted=names(served, model)
+                )
+
+
 def check_profiles(tree: Tree, parts: Parts, fleet: Tree | None, agents: Collection[str]) -> None:
     """Models and agents exist, and a loop with one stage has one model."""
     known = [*agents, *mapping(tree.get("agents"))]

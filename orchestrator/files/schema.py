@@ -56,6 +56,7 @@ def fleet_schema() -> JsonSchemaValue:
     schema = _schema(Fleet, "Bakeoff fleet file")
     definitions = schema["$defs"]
     definitions["FleetModel"] |= _either("account", "pool")
+    definitions["Duration"] = _DURATION
     definitions["ModelPrices"]["properties"]["dated"]["pattern"] = r"^\d{4}-\d{2}-\d{2}$"
     for server in ("Account", "Pool"):
         definitions[server]["properties"]["base_url"]["pattern"] = "^https?://[^/@]+(/[^@]*)?$"

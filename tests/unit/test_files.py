@@ -416,6 +416,19 @@ def test_no_fault_shows_a_key(write: Write) -> None:
          "dated: is not accepted (found '1.1.26'); accepted: a date like 2026-07-01"),
         ('"http://gpu.test:8080"', '"gpu.test"', "fleet.toml:6: pools.gpu.base_url: is not accepted (found "
          "'gpu.test'); accepted: a URL beginning with http:// or https://"),
+        ('"env:CLOUD_KEY"', '"env:CLOUD_KEY"\nwindows = [\n  { name = "5h", length = "5h", reserve = 1.5 },\n]',
+         "fleet.toml:5: accounts.max.windows[0].reserve: is not accepted (found 1.5); accepted: at most 0.95"),
+        ('"env:CLOUD_KEY"', '"env:CLOUD_KEY"\nwindows = [\n  { name = "a", length = "5h" },\n'
+         '  { name = "a", length = "7d" },\n]',
+         "fleet.toml:6: accounts.max.windows[1].name: names another window of this account (found 'a')"),
+        ('"env:CLOUD_KEY"', '"env:CLOUD_KEY"\nwindows = [{ name = "a", length = "5h", model = "devstral" }]',
+         "fleet.toml:4: accounts.max.windows[0].model: is no model of this account (found 'devstral'); accepted: "
+         "opus"),
+        ('"env:CLOUD_KEY"', '"env:CLOUD_KEY"\nwindows = [{ name = "a", length = "5h", token = 5 }]',
+         "fleet.toml:4: accounts.max.windows[0].token: is not a known key; accepted: did you mean 'tokens'? Known: "
+         "name, length, kind, tokens, requests, hours, model, reserve"),
+        ('"env:CLOUD_KEY"', '"env:CLOUD_KEY"\nzones = { red = "stop" }',
+         "fleet.toml:4: accounts.max.zones.red: is not accepted (found 'stop'); accepted: 'run', 'slow' or 'defer'"),
     ],
 )  # fmt: skip
 def test_one_fault_of_the_fleet(write: Write, old: str, new: str, fault: str) -> None:
