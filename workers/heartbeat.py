@@ -1,4 +1,4 @@
-"""One thread per worker process that renews every attempt's lease and passes cancellations on.
+"""One thread per worker process that renews every attempt's lease and passes orders on: to end, and other limits.
 
 The deadline that a renewal buys is counted from before it was sent, so the holder always ends first.
 """
@@ -20,7 +20,7 @@ from workers.supervision.lease import LeaseView
 
 log = logging.getLogger("bakeoff.worker")
 
-# How often cancellations are read; with the kill itself it must stay well under the promised 5 s.
+# How often orders are read; with the kill itself it must stay well under the promised 5 s.
 _CANCEL_POLL_SECONDS = 1.0
 _WORDS = {
     Outcome.CANCELLED: "cancelled on request",
@@ -119,3 +119,5 @@ class Heartbeats:
     def _pass_orders_on(self, held: dict[str, Held]) -> None:
         for attempt_id, outcome in attempts.orders_among(self._database, list(held)).items():
             held[attempt_id].inbox.order_end(outcome, _WORDS[outcome])
+        for attempt_id, changes in attempts.retuned_among(self._database, list(held)).items():
+            held[attempt_id].inbox.retune(changes)

@@ -77,6 +77,7 @@ def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Cal
         return STALE_HINT
     claim, asked_at = claimed.claim, claimed.asked_at
     inbox = StageInbox()
+    inbox.retune(claim.retuned or {})
     lease = LeaseView(context.heartbeats.deadline(asked_at))
     context.heartbeats.hold(claim.attempt_id, Held(lease, inbox))
     spool = context.settings.spool / f"{claim.attempt_id}.jsonl"
@@ -173,7 +174,7 @@ class Attempt:
 
     def _perform(self) -> LoopEnd:
         cell = self._patiently(lambda: attempts.cell_info(self._context.database, self._claim.cell_id))
-        spec = JobSpec.model_validate(cell.spec)
+        spec = self._retuned(JobSpec.model_validate(cell.spec))
         self._advance("prepare")
         tree = self._prepare(cell, spec)
         resumed = self._work.resumed
@@ -196,6 +197,11 @@ class Attempt:
             self._work.checks += check_final(self._context, self._commands, spec, tree)
         self._heed()
         return end
+
+    def _retuned(self, spec: JobSpec) -> JobSpec:
+        """The job with the limits that people changed so far; the watch of a running stage hears of them itself."""
+        changes = self._inbox.retuned
+        return spec.model_copy(update={"limits": spec.limits.changed(changes)}) if changes else spec
 
     def _prepare(self, cell: CellInfo, spec: JobSpec) -> JobTree:
         self._progress("preparing")
@@ -280,6 +286,7 @@ class Attempt:
         self._slots = StageSlots(self._context.database, self._context.desk, self._claimed, spec)
         while True:
             self._heed()
+            spec = self._retuned(spec)
             step = next_step(LOOPS[spec.loop], spec, self._work.history)
             if isinstance(step, LoopEnd):
                 return step
@@ -290,7 +297,7 @@ class Attempt:
             cost = sum(stage.cost_usd_micros for stage in kept) + sum(run.watch.cost_usd_micros or 0 for run in runs)
             self._hold(spec.models[step.role])
             # The wall clock of the job stood still between two attempts, and stands while a slot is waited for.
-            frame = replace(frame, started_at=self._started_at - spent + self._lease_wait())
+            frame = replace(frame, spec=spec, started_at=self._started_at - spent + self._lease_wait())
             last = resumed.last_ordinal if resumed else 0
             ran = perform_stage(frame, step, last + len(runs) + 1, tokens, cost)
             runs.append(ran)

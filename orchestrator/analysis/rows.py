@@ -21,6 +21,8 @@ class JobRow:
 
     `cost_usd_micros` is the list price, `stated_cost_usd_micros` what the agents said. `outcome` and `detail`
     are of the last attempt. `context_peak_fill` is a share, 0-1. `final_text` is written by the agent.
+
+    `retuned` are limits that people changed after submit, by name; None is unlimited.
     """
 
     job_id: int
@@ -29,6 +31,7 @@ class JobRow:
     profile: str
     profile_hash: str
     params: Mapping[str, ParamValue] = field(default_factory=dict)
+    retuned: Mapping[str, float | int | None] = field(default_factory=dict)
     repeat: int = 1
     state: JobState
     waiting_reason: str = ""

@@ -1,14 +1,18 @@
-"""What is compared: a profile, split where its hash or its swept values differ. Different ones are never pooled."""
+"""What is compared: a profile, split where its hash, its swept values or limits that people changed differ.
+
+Different ones are never pooled.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.rows import JobRow, params_text
+from orchestrator.domain.experiment import show_limit
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Variant:
-    """A column of every table. `params` is the text of the swept values, empty without a sweep."""
+    """A column of every table. `params` is the text of swept values and changed limits, empty without any."""
 
     profile: str
     params: str
@@ -17,7 +21,9 @@ class Variant:
 
 def variant_of(job: JobRow) -> Variant:
     """The variant to which a job belongs."""
-    return Variant(profile=job.profile, params=params_text(job.params), profile_hash=job.profile_hash)
+    changed = ", ".join(f"{name}={show_limit(name, job.retuned[name])}" for name in sorted(job.retuned))
+    texts = (params_text(job.params), f"retuned {changed}" if changed else "")
+    return Variant(profile=job.profile, params=", ".join(filter(None, texts)), profile_hash=job.profile_hash)
 
 
 def labels(jobs: Sequence[JobRow]) -> Mapping[Variant, str]:

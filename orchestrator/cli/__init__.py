@@ -24,6 +24,7 @@ _COMMANDS = {
     "cancel": ("control", "Cancel jobs; what runs is ended within seconds."),
     "requeue": ("control", "Give ended jobs another try."),
     "prioritize": ("control", "Let jobs start before or after others."),
+    "retune": ("control", "Change limits of jobs that wait or run."),
     "worker": ("fleet", "Run a worker for an account or a pool."),
     "scheduler": ("fleet", "Run the scheduler."),
     "flower": ("fleet", "Start Flower, with a login."),

@@ -1,14 +1,18 @@
-"""pause, resume, drain, cancel, requeue, prioritize: what people do to jobs, accounts, pools and machines."""
+"""pause, resume, drain, cancel, requeue, prioritize, retune: what people do to jobs, accounts, pools and machines."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
+from pydantic import ValidationError
 
 from orchestrator.cli.common import PRIORITY, as_json, chosen_experiment, emit, open_database
 from orchestrator.clock import utc_now
 from orchestrator.domain.errors import ExitCode, NotFound
-from orchestrator.storage import control, drains, machines
+from orchestrator.domain.experiment import normal_limit
+from orchestrator.domain.limits import Limits
+from orchestrator.storage import control, drains, machines, retune
 from orchestrator.storage.control import Selection
 from orchestrator.storage.engine import Database
 
@@ -168,3 +172,55 @@ def prioritize_command(priority: int, as_json: bool, **options: Any) -> int:
     database = open_database()
     count = control.prioritize(database, Choice(database, **options).selection, priority)
     return _say(as_json, {"prioritized": count}, f"{count} jobs have priority {priority} now.")
+
+
+# Counted by the database when an attempt ends, from the cell alone; `requeue` gives more tries.
+_FIXED = "max_infra_attempts"
+
+
+def _changes(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, float | int | None]:
+    """`wall_timeout=3h` as a name and its value. Raises BadParameter, which names what is accepted."""
+    found: dict[str, float | int | None] = {}
+    for pair in pairs:
+        name, sign, text = (part.strip() for part in pair.partition("="))
+        known = [one for one in Limits.model_fields if one != _FIXED]
+        if not sign or name not in known:
+            raise click.BadParameter(f"{pair!r} is not LIMIT=VALUE; limits are {', '.join(known)}")
+        try:
+            found[name] = _value(name, text)
+        except ValueError as error:
+            told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise click.BadParameter(f"{name}: {told} (found {text!r})") from None
+    return found
+
+
+def _value(name: str, text: str) -> float | int | None:
+    if text in ("unlimited", "none"):
+        value = normal_limit(name, None)
+    else:
+        try:
+            value = normal_limit(name, json.loads(text))
+        except json.JSONDecodeError:
+            value = normal_limit(name, text)
+    assert value is None or isinstance(value, int | float)  # every limit is a number, once it is normal
+    return value
+
+
+@click.command("retune")
+@selection_options
+@click.option("--set", "changes", multiple=True, required=True, callback=_changes, metavar="LIMIT=VALUE")
+@as_json
+def retune_command(changes: dict[str, float | int | None], as_json: bool, **options: Any) -> int:
+    """Change limits of the jobs of EXPERIMENT (default: the newest) that have not ended; what runs goes on.
+
+    Their results stand apart from those under the limits of the file: other limits are not the same experiment.
+
+    \b
+    Examples:
+      bakeoff retune --job 17 --set wall_timeout=3h
+      bakeoff retune my-experiment --profile opus --set max_tokens=unlimited --set idle_timeout=10m
+    """
+    database = open_database()
+    done = retune.retune(database, Choice(database, **options).selection, changes)
+    text = f"{done.waiting} waiting and {done.running} running jobs have other limits now."
+    return _say(as_json, done._asdict(), text)

@@ -4,6 +4,7 @@ Adapters and the gateway produce these; `watch` decides on them; storage keeps t
 seconds on the machine's boot-time clock unless a name says `_epoch`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -103,6 +104,13 @@ class AgentEnded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LimitsChanged:
+    """A person changed limits of the job, by name; None = unlimited. They hold from here on."""
+
+    changes: Mapping[str, float | int | None]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RequestStarted:
     """The gateway forwards a model request."""
 
@@ -143,4 +151,5 @@ Event = (
     | AgentEnded
     | RequestStarted
     | RequestEnded
+    | LimitsChanged
 )

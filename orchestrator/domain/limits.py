@@ -1,5 +1,8 @@
 """The limits of a run. Every one can be a swept axis; absent means unlimited only where the field says so."""
 
+from collections.abc import Mapping
+from itertools import pairwise
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.domain.durations import Seconds
@@ -35,3 +38,16 @@ class Limits(BaseModel):
         120.0, description="A rate-limit reset further away than this parks the job instead of waiting in place."
     )
     max_infra_attempts: int = Field(3, ge=1, description="Attempts that may end by infrastructure.")
+
+    def changed(self, changes: Mapping[str, float | int | None]) -> "Limits":
+        """These limits with others by name. Raises pydantic's ValidationError for what no limit accepts."""
+        return Limits.model_validate(self.model_dump() | dict(changes))
+
+
+def context_disorder(limits: Limits) -> str | None:
+    """What breaks the order warn < compact < kill, in words; None when it holds."""
+    names = ("context_warn_percent", "context_compact_percent", "context_kill_percent")
+    for low, high in pairwise(names):
+        if getattr(limits, low) >= getattr(limits, high):
+            return f"{low} ({getattr(limits, low):g}) is not less than {high} ({getattr(limits, high):g})"
+    return None

@@ -19,7 +19,7 @@ with a hand-over. An agent that compacts its context itself gets two more turns 
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ from orchestrator.domain.events import (
     ErrorKind,
     ErrorSeen,
     Event,
+    LimitsChanged,
     OutputSeen,
     RequestEnded,
     RequestStarted,
@@ -162,12 +163,19 @@ class Watch:
             case ToolCalled():
                 self.tool_calls += 1
                 self._calls.append(f"{event.tool}\0{event.signature}")
+            case LimitsChanged():
+                self.retune(self.frame.limits.changed(event.changes))
             case Compacted():
                 self.compactions += 1
                 self.context_tokens = None  # until the next turn tells
             case OutputSeen() | _:
                 pass
         return self._judge(now)
+
+    def retune(self, limits: Limits) -> None:
+        """Guard by other limits from now on. An end that was decided stays."""
+        self.frame = replace(self.frame, limits=limits)
+        self._calls = deque(self._calls, maxlen=4 * limits.max_repeated_calls)
 
     def tick(self, now: float) -> Decision:
         """Take the clock into account."""
@@ -368,7 +376,7 @@ def _is_progress(event: Event) -> bool:
     """Whether an event breaks the silence: a refusal does not, however often an agent tries again."""
     if isinstance(event, RequestEnded):
         return event.error is None
-    return not isinstance(event, RequestStarted | AgentEnded | ErrorSeen)
+    return not isinstance(event, RequestStarted | AgentEnded | ErrorSeen | LimitsChanged)
 
 
 def repeated_period(calls: tuple[str, ...], repeats: int) -> int | None:

@@ -30,7 +30,7 @@ class Selection:
     machine: str | None = None
 
 
-def _locked(connection: sa.Connection, selection: Selection) -> sa.ColumnElement[bool]:
+def locked(connection: sa.Connection, selection: Selection) -> sa.ColumnElement[bool]:
     """The selection, with its rows locked: no job can slip from one state to another between two statements."""
     chosen = _selected(selection)
     lock_in_order(connection, jobs.c.id, chosen)
@@ -66,7 +66,7 @@ def cancel(database: Database, selection: Selection, reason: str, now: datetime)
     """Cancel what waits and ask what runs to end. Returns (cancelled now, asked to end). Idempotent."""
     waiting = _waiting(selection, "cancel")
     with database.write() as connection:
-        chosen = _locked(connection, selection)
+        chosen = locked(connection, selection)
         ended = connection.execute(
             jobs.update()
             .where(chosen, jobs.c.state.in_(waiting))
@@ -92,7 +92,7 @@ def requeue(database: Database, selection: Selection) -> int:
     with database.write() as connection:
         return connection.execute(
             jobs.update()
-            .where(_locked(connection, selection), jobs.c.state.in_(ended))
+            .where(locked(connection, selection), jobs.c.state.in_(ended))
             .values(
                 state=JobState.READY,
                 cancel_requested=False,
@@ -115,7 +115,7 @@ def prioritize(database: Database, selection: Selection, priority: int) -> int:
     with database.write() as connection:
         one_at_a_time(connection, "priorities")
         others = sa.and_(
-            _locked(connection, selection), jobs.c.state.not_in(FINAL_JOB_STATES), jobs.c.priority != priority
+            locked(connection, selection), jobs.c.state.not_in(FINAL_JOB_STATES), jobs.c.priority != priority
         )
         turns = turns_among(connection, priority)
         first = sa.select(jobs.c.needs, sa.func.min(jobs.c.position)).where(others).group_by(jobs.c.needs)
@@ -131,7 +131,7 @@ def prioritize(database: Database, selection: Selection, priority: int) -> int:
 def hold(database: Database, selection: Selection, reason: str) -> int:
     """Hold back what has not started; what runs goes on. Returns how many."""
     with database.write() as connection:
-        return _hold(connection, _locked(connection, selection), _waiting(selection, "pause"), reason)
+        return _hold(connection, locked(connection, selection), _waiting(selection, "pause"), reason)
 
 
 def pause(database: Database, selection: Selection, reason: str) -> tuple[int, int]:
@@ -140,7 +140,7 @@ def pause(database: Database, selection: Selection, reason: str) -> tuple[int, i
     Returns (paused now, asked to end).
     """
     with database.write() as connection:
-        chosen = _locked(connection, selection)
+        chosen = locked(connection, selection)
         held = _hold(connection, chosen, _waiting(selection, "pause"), reason)
         running = jobs.update().where(chosen, is_in(jobs.c.state, JobState.RUNNING))
         return held, connection.execute(running.values(pause_requested=True)).rowcount
@@ -156,7 +156,7 @@ def resume(database: Database, selection: Selection) -> int:
     """Let paused jobs go on, and those that were asked to pause and still run. Returns how many."""
     paused = sources(JOB_MOVES, "resume")
     with database.write() as connection:
-        chosen = _locked(connection, selection)
+        chosen = locked(connection, selection)
         # An attempt that already ends as paused finds the request gone, and its job becomes ready again.
         going = jobs.update().where(chosen, is_in(jobs.c.state, JobState.RUNNING), jobs.c.pause_requested)
         count = connection.execute(going.values(pause_requested=False)).rowcount

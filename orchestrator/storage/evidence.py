@@ -124,6 +124,7 @@ def _job_row(
         profile=cell.profile,
         profile_hash=cell.profile_hash,
         params=cell.params,
+        retuned=job.retuned or {},
         repeat=job.repeat,
         state=JobState(job.state),
         waiting_reason=job.waiting_reason or "",

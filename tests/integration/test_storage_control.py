@@ -9,14 +9,18 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.domain.errors import StaleAttempt
+from orchestrator.analysis.variants import labels
+from orchestrator.domain.errors import InvalidInput, StaleAttempt
+from orchestrator.domain.limits import Limits
 from orchestrator.domain.order import Turn
 from orchestrator.domain.outcome import Outcome
 from orchestrator.storage import attempts, control, dispatch
 from orchestrator.storage.attempts import NoFreeSlot
 from orchestrator.storage.control import Selection
 from orchestrator.storage.engine import Database
+from orchestrator.storage.evidence import load_evidence
 from orchestrator.storage.history import turns
+from orchestrator.storage.retune import retune
 from orchestrator.storage.tables import accounts, jobs
 from orchestrator.storage.tables import attempts as attempt_table
 from tests.support.databases import PostgresDatabases
@@ -312,3 +316,53 @@ def test_only_jobs_of_its_priority_tell_a_new_experiment_its_place(database: Dat
     add(database, [A] * 3, after=50, capacities={A: 1})
     assert turns(database) == {(A,): Turn(51, 53)}
     assert turns(database, 7) == {}
+
+
+# -- limits --
+
+
+def test_waiting_and_running_jobs_get_other_limits_and_ended_ones_do_not(database: Database) -> None:
+    ended, running, waiting = add(database, [A] * 3, capacities={A: 1})
+    [first] = start(database)
+    attempts.finish(database, first.attempt_id, COMPLETE, NOW)
+    [second] = start(database)
+    assert second.retuned is None
+    assert retune(database, Selection(), {"wall_timeout": 10800.0, "max_tokens": None}) == (1, 1)
+    assert attempts.retuned_among(database, [first.attempt_id, second.attempt_id]) == {
+        second.attempt_id: {"wall_timeout": 10800.0, "max_tokens": None}
+    }
+    assert job(database, ended)["retuned"] is None
+    assert job(database, waiting)["retuned"] == {"wall_timeout": 10800.0}, "unlimited already"
+    assert retune(database, Selection(job_ids=[running]), {"idle_timeout": 5.0}) == (0, 1)
+    assert job(database, running)["retuned"] == {"wall_timeout": 10800.0, "max_tokens": None, "idle_timeout": 5.0}
+    attempts.finish(database, second.attempt_id, COMPLETE, NOW)
+    [third] = start(database)
+    assert third.retuned == {"wall_timeout": 10800.0}
+
+
+def test_a_job_that_was_never_tried_gets_its_own_limits_back(database: Database) -> None:
+    [one] = add(database, [A], capacities={A: 1})
+    retune(database, Selection(), {"wall_timeout": 10.0})
+    assert job(database, one)["retuned"] == {"wall_timeout": 10.0}
+    retune(database, Selection(), {"wall_timeout": Limits().wall_timeout})
+    assert job(database, one)["retuned"] is None
+    [claimed] = start(database)
+    retune(database, Selection(), {"wall_timeout": 10.0})
+    attempts.finish(database, claimed.attempt_id, INFRA, NOW)
+    retune(database, Selection(), {"wall_timeout": Limits().wall_timeout})
+    assert job(database, one)["retuned"] == {"wall_timeout": Limits().wall_timeout}, "it ran under others"
+
+
+def test_limits_that_do_not_fit_each_other_change_nothing(database: Database) -> None:
+    [one] = add(database, [A], capacities={A: 1})
+    with pytest.raises(InvalidInput, match=r"context_compact_percent \(97\) is not less than context_kill_percent"):
+        retune(database, Selection(), {"context_compact_percent": 97.0})
+    assert job(database, one)["retuned"] is None
+
+
+def test_a_retuned_job_is_a_variant_of_its_own(database: Database) -> None:
+    one, _ = add(database, [A] * 2, capacities={A: 1})
+    retune(database, Selection(job_ids=[one]), {"wall_timeout": 10800.0})
+    rows = load_evidence(database, "demo", NOW).jobs
+    alike = [replace(row, profile="p", profile_hash="h") for row in rows]
+    assert sorted(labels(alike).values()) == ["p", "p [retuned wall_timeout=3h]"]

@@ -15,6 +15,7 @@ from orchestrator.domain.events import (
     ErrorKind,
     ErrorSeen,
     Event,
+    LimitsChanged,
     MessageSaid,
     OutputSeen,
     RequestEnded,
@@ -375,3 +376,23 @@ def test_the_first_end_is_final(
         assert watch.see(event, now + 1000) == end
     assert watch.tick(now + 5000) == end
     assert watch.next_deadline(now + 5000) == float("inf")
+
+
+# -- limits that people change --
+
+
+def test_other_limits_hold_at_once_and_are_no_progress() -> None:
+    watch = Watch(frame(idle_timeout=100, wall_timeout=1000))
+    assert watch.see(LimitsChanged(changes={"wall_timeout": 50.0}), START + 40) == CONTINUE
+    assert watch.next_deadline(START + 40) == START + 50
+    watch.see(LimitsChanged(changes={"wall_timeout": 500.0}), START + 45)
+    assert watch.next_deadline(START + 45) == START + 100, "silent since the start"
+    assert watch.see(LimitsChanged(changes={"idle_timeout": 30.0}), START + 46).outcome is Outcome.IDLE_TIMEOUT
+    assert watch.see(LimitsChanged(changes={"idle_timeout": 300.0}), START + 47).outcome is Outcome.IDLE_TIMEOUT
+
+
+def test_calls_made_before_count_under_another_repeat_limit() -> None:
+    watch = Watch(frame(max_repeated_calls=8))
+    for _ in range(4):
+        assert watch.see(TOOL, START) == CONTINUE
+    assert watch.see(LimitsChanged(changes={"max_repeated_calls": 4}), START).outcome is Outcome.LOOP_DETECTED

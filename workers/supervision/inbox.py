@@ -3,9 +3,10 @@
 import os
 import threading
 from collections import deque
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from orchestrator.domain.events import Event
+from orchestrator.domain.events import Event, LimitsChanged
 from orchestrator.domain.outcome import Outcome
 
 
@@ -27,6 +28,7 @@ class StageInbox:
         self._lock = threading.Lock()
         self._events: deque[Event] = deque()
         self._order: EndOrder | None = None
+        self._retuned: dict[str, float | int | None] = {}
         self._closed = False
 
     def fileno(self) -> int:
@@ -46,6 +48,20 @@ class StageInbox:
             if not self._closed:
                 self._order = self._order or EndOrder(outcome, detail)
                 os.eventfd_write(self._wake, 1)
+
+    def retune(self, changes: Mapping[str, float | int | None]) -> None:
+        """Other limits, by name, instead of those of earlier calls; nothing happens when they are the same."""
+        with self._lock:
+            if self._closed or dict(changes) == self._retuned:
+                return
+            self._retuned = dict(changes)
+            self._events.append(LimitsChanged(changes=self._retuned))
+            os.eventfd_write(self._wake, 1)
+
+    @property
+    def retuned(self) -> Mapping[str, float | int | None]:
+        """The limits that were changed so far, for the stages to come."""
+        return self._retuned
 
     @property
     def order(self) -> EndOrder | None:

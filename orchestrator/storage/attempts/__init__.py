@@ -17,6 +17,7 @@ from orchestrator.storage.attempts.living import (
     local_attempts,
     orders_among,
     renew,
+    retuned_among,
 )
 from orchestrator.storage.attempts.slots import release, take
 from orchestrator.storage.attempts.values import (
@@ -60,6 +61,7 @@ __all__ = [
     "orders_among",
     "release",
     "renew",
+    "retuned_among",
     "take",
     "withdraw",
 ]

@@ -34,7 +34,14 @@ Answer = Claim | None | NoFreeSlot | Parked | Drained
 # Statements of every job are built once: building and hashing one costs as much as the database's answer.
 _CLAIMABLE = (
     sa.select(
-        jobs.c.id, jobs.c.order_token, jobs.c.fence, jobs.c.attempts, jobs.c.needs, jobs.c.cell_id, jobs.c.repeat
+        jobs.c.id,
+        jobs.c.order_token,
+        jobs.c.fence,
+        jobs.c.attempts,
+        jobs.c.needs,
+        jobs.c.cell_id,
+        jobs.c.repeat,
+        jobs.c.retuned,
     )
     .where(jobs.c.id.in_(sa.bindparam("jobs", expanding=True)), is_in(jobs.c.state, JobState.QUEUED))
     .order_by(jobs.c.id)
@@ -133,6 +140,7 @@ def _claimed(attempt_id: str, row: Any, resources: tuple[str, ...]) -> Claim:
         repeat=row.repeat,
         cell_id=row.cell_id,
         resources=resources,
+        retuned=row.retuned,
     )
 
 

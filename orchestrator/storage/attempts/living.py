@@ -63,6 +63,17 @@ def orders_among(database: Database, attempt_ids: Sequence[str]) -> dict[str, Ou
     return orders
 
 
+def retuned_among(database: Database, attempt_ids: Sequence[str]) -> dict[str, dict[str, float | int | None]]:
+    """The limits that people changed for the jobs of these attempts; attempts of others are left out."""
+    query = (
+        sa.select(attempts.c.id, jobs.c.retuned)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .where(attempts.c.id.in_(attempt_ids), jobs.c.retuned.is_not(sa.null()))
+    )
+    with database.read() as connection:
+        return {row.id: row.retuned for row in connection.execute(query)}
+
+
 def advance(database: Database, attempt_id: str, event: str, **values: str | int | None) -> None:
     """Move a live attempt to its next state. Raises StaleAttempt when it is no longer live.
 

@@ -1,6 +1,6 @@
 """What workers and the tables tell each other about attempts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -33,6 +33,7 @@ class Claim:
     repeat: int
     cell_id: int
     resources: tuple[str, ...]
+    retuned: Mapping[str, float | int | None] | None = None  # limits that people changed after submit, by name
 
 
 @dataclass(frozen=True, kw_only=True)
