@@ -92,6 +92,10 @@ class PostgresServer:
         """The URL of one of its databases."""
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
+    def program(self, name: str) -> str:
+        """The path of a client program of the same version, such as `pg_dump`."""
+        return str(self._bin / name)
+
     def execute(self, statement: str) -> None:
         """Run one statement outside of a transaction, as the superuser."""
         engine = sa.create_engine(self.url("postgres").replace("postgresql:", "postgresql+psycopg:"))

@@ -1,0 +1,77 @@
+"""The runbook of restoring a backup, done: an old database meets workers whose attempts it does not know."""
+
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from orchestrator.domain.errors import ExitCode
+from orchestrator.embedded import EmbeddedBroker
+from orchestrator.storage.engine import Database
+from orchestrator.storage.tables import attempts, jobs
+from tests.support.databases import PostgresDatabases
+from tests.support.lab import Lab
+from tests.support.postgres import PostgresServer
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with closing(Lab(tmp_path)) as one:
+        yield one
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    made = EmbeddedBroker(tmp_path / "broker.log")
+    yield made
+    made.stop()
+
+
+def states(database: Database) -> Counter[str]:
+    with database.read() as connection:
+        return Counter(connection.execute(sa.select(jobs.c.state)).scalars())
+
+
+def started(lab: Lab, env: dict[str, str]) -> "list[subprocess.Popen[str]]":
+    """A scheduler and a worker."""
+    return [lab.start("scheduler", env=env), lab.start("worker", "cloud", "--account", "cloud", env=env)]
+
+
+def test_a_restored_backup_runs_again_what_it_does_not_know_to_be_done(
+    lab: Lab, broker: EmbeddedBroker, postgres: PostgresServer, postgres_databases: PostgresDatabases
+) -> None:
+    dump = lab.root / "bakeoff.dump"
+    with postgres_databases.fresh() as before:
+        env = {"BAKEOFF_DATABASE_URL": postgres.url(str(before.url.database)), "BAKEOFF_BROKER_URL": broker.url}
+        lab.write(agent="wait", repeats=2)
+        assert lab.bakeoff("submit", str(lab.file), env=env).code == ExitCode.OK
+        running = started(lab, env)
+        lab.await_start()
+        subprocess.run(
+            [postgres.program("pg_dump"), "--format=custom", f"--file={dump}", env["BAKEOFF_DATABASE_URL"]],
+            check=True,
+        )
+        lab.gate.touch()
+        until(lambda: states(before) == {"done": 2}, "both jobs before the loss")
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+            assert lab.end_of(process).code == ExitCode.OK
+    restored = postgres_databases.empty_url()
+    subprocess.run([postgres.program("pg_restore"), "--no-owner", f"--dbname={restored}", dump], check=True)
+    with broker.client() as client:
+        client.flushall()
+    with closing(Database(restored)) as after:
+        assert states(after) == {"running": 1, "ready": 1}
+        started(lab, env | {"BAKEOFF_DATABASE_URL": restored})
+        until(lambda: states(after) == {"done": 2}, "both jobs after it")
+        with after.read() as connection:
+            ends = connection.execute(sa.select(attempts.c.outcome).order_by(attempts.c.started_at)).scalars().all()
+    assert sorted(map(str, ends)) == ["complete", "complete", "lease_lost"]
+    assert len(lab.notes("start")) == 4
+    lab.assert_no_overlap()
