@@ -95,6 +95,20 @@ class ErrorSeen:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QuotaSeen:
+    """The provider stated how much of a quota window is used, by its short name (`5h`, `7d`, `requests`).
+
+    `used_ppm` is in parts per million of the window and may exceed it. `source` is where it was read.
+    """
+
+    window: str
+    used_ppm: int
+    resets_at_epoch: float | None
+    length_seconds: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AgentEnded:
     """The adapter's reading of the agent's end, made when the process is gone."""
 
@@ -148,6 +162,7 @@ Event = (
     | MessageSaid
     | Compacted
     | ErrorSeen
+    | QuotaSeen
     | AgentEnded
     | RequestStarted
     | RequestEnded

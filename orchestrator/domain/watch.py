@@ -31,6 +31,7 @@ from orchestrator.domain.events import (
     Event,
     LimitsChanged,
     OutputSeen,
+    QuotaSeen,
     RequestEnded,
     RequestStarted,
     ToolCalled,
@@ -376,7 +377,7 @@ def _is_progress(event: Event) -> bool:
     """Whether an event breaks the silence: a refusal does not, however often an agent tries again."""
     if isinstance(event, RequestEnded):
         return event.error is None
-    return not isinstance(event, RequestStarted | AgentEnded | ErrorSeen | LimitsChanged)
+    return not isinstance(event, RequestStarted | AgentEnded | ErrorSeen | QuotaSeen | LimitsChanged)
 
 
 def repeated_period(calls: tuple[str, ...], repeats: int) -> int | None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from orchestrator.domain.events import Compacted, ErrorKind, ErrorSeen, Event, OutputSeen, TurnEnded
 from orchestrator.domain.usage import TokenUsage
+from orchestrator.domain.window import WHOLE
 from workers.agents.lines import LineSplitter
-from workers.agents.reading import count, inclusive_usage, number, parse_object, pick, text
+from workers.agents.reading import count, inclusive_usage, parse_object, pick, text
+from workers.quota_signals import from_codex
 
 # Rollouts hold whole tool outputs and prompts; only these lines are parsed. A match inside such an output costs
 # one parse and no more, because the parsed line's own type decides.
@@ -37,6 +39,7 @@ class Rollouts:
         self._splitters: dict[Path, LineSplitter] = {}
         self._responses: set[str] = set()
         self._limits: object = None
+        self._told: object = None
 
     def read(self, thread: str) -> Iterator[Event]:
         """Events written since the last call; `thread` is the main thread's id, all others are sub-agents'."""
@@ -93,15 +96,22 @@ class Rollouts:
         kind = text(payload, "type")
         if kind == "token_count":
             self._limits = pick(payload, "rate_limits") or self._limits
+            yield from self._quota(record)
         elif kind == "task_complete" and pick(payload, "error", "codex_error_info") == "usage_limit_exceeded":
             yield self._usage_limit(record, payload)
 
+    def _quota(self, record: Mapping[str, object]) -> Iterator[Event]:
+        """The windows as they stand, once per change: Codex repeats them with every count of tokens."""
+        now = _epoch(text(record, "timestamp"))
+        if now is not None and self._limits != self._told:
+            self._told = self._limits
+            yield from from_codex(self._limits, now)
+
     def _usage_limit(self, record: Mapping[str, object], payload: object) -> ErrorSeen:
         """The limit with its reset: the latest reset among the windows that are used up."""
-        windows = [pick(self._limits, name) for name in ("primary", "secondary")]
-        full = [number(window, "resets_at") for window in windows if (number(window, "used_percent") or 0) >= 100]
-        resets = max((reset for reset in full if reset is not None), default=None)
         now = _epoch(text(record, "timestamp"))
+        full = [seen.resets_at_epoch for seen in from_codex(self._limits, now or 0.0) if seen.used_ppm >= WHOLE]
+        resets = max((reset for reset in full if reset is not None), default=None)
         return ErrorSeen(
             kind=ErrorKind.USAGE_LIMIT,
             text=text(payload, "error", "message"),

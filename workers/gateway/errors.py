@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from orchestrator.domain.events import ErrorKind, ErrorSeen
 from orchestrator.domain.provider_errors import kind_of_code, kind_of_status
-from workers.gateway.jsonvalues import JsonObject, number, text
+from workers.gateway.jsonvalues import JsonObject, text
 from workers.gateway.resets import reset_of
+from workers.moments import number
 
 MAX_TEXT = 300
 # Only these end by waiting; a reset time on another class would make somebody wait for nothing.

@@ -41,14 +41,3 @@ def count(value: JsonObject, key: str) -> int | None:
     if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found) or found < 0:
         return None
     return int(found)
-
-
-def number(value: object) -> float | None:
-    """A finite number, also when it is written as text."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        result = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return result if math.isfinite(result) else None

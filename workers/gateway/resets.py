@@ -1,13 +1,14 @@
 """When a provider's limit ends, out of the many ways in which providers say it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from orchestrator.domain.durations import parse_duration_seconds
 from orchestrator.domain.events import ErrorKind
-from workers.gateway.jsonvalues import JsonObject, items, number
+from workers.gateway.jsonvalues import JsonObject, items
+from workers.moments import duration, iso_date, number, until
+from workers.moments import wait as wait_for
 
 # No provider's window is longer; a larger figure is garbage or another unit.
 _LONGEST_SECONDS = 40 * 86400.0
@@ -44,21 +45,21 @@ def _retry_after(headers: Mapping[str, str], error: JsonObject, now: float) -> I
     value = headers.get("retry-after")
     if value is not None:
         seconds = number(value)
-        yield seconds if seconds is not None else _until(_http_date(value), now)
+        yield seconds if seconds is not None else until(_http_date(value), now)
 
 
 def _body(headers: Mapping[str, str], error: JsonObject, now: float) -> Iterator[float | None]:
-    yield _until(number(error.get("resets_at")), now)
+    yield until(number(error.get("resets_at")), now)
     yield number(error.get("resets_in_seconds"))
     yield number(error.get("retry_after"))
     for detail in items(error, "details"):
         if isinstance(detail, dict):
-            yield _duration(detail.get("retryDelay"))
+            yield duration(detail.get("retryDelay"))
 
 
 def _anthropic_window(headers: Mapping[str, str], error: JsonObject, now: float) -> Iterator[float | None]:
     for name in ("unified-reset", "unified-5h-reset", "unified-7d-reset"):
-        yield _until(_moment(headers.get(f"anthropic-ratelimit-{name}")), now)
+        yield until(_moment(headers.get(f"anthropic-ratelimit-{name}")), now)
 
 
 def _codex_window(headers: Mapping[str, str], error: JsonObject, now: float) -> Iterator[float | None]:
@@ -70,7 +71,7 @@ def _codex_window(headers: Mapping[str, str], error: JsonObject, now: float) -> 
 
 
 def _codex_wait(headers: Mapping[str, str], name: str, now: float) -> float | None:
-    at = _until(number(headers.get(f"x-codex-{name}-reset-at")), now)
+    at = until(number(headers.get(f"x-codex-{name}-reset-at")), now)
     return at if at is not None else number(headers.get(f"x-codex-{name}-reset-after-seconds"))
 
 
@@ -81,7 +82,7 @@ def _per_minute(headers: Mapping[str, str], error: JsonObject, now: float) -> It
     for name, value in headers.items():
         if "ratelimit" not in name or "reset" not in name or "unified" in name:
             continue
-        wait = _wait(value, now)
+        wait = wait_for(value, now)
         if wait is not None:
             every.append(wait)
             if number(headers.get(name.replace("reset", "remaining"))) == 0:
@@ -89,41 +90,9 @@ def _per_minute(headers: Mapping[str, str], error: JsonObject, now: float) -> It
     yield max(empty or every, default=None)
 
 
-def _wait(value: str, now: float) -> float | None:
-    plain = number(value)
-    if plain is not None:
-        return _until(plain, now) if plain > 1e9 else plain
-    duration = _duration(value)
-    return duration if duration is not None else _until(_iso_date(value), now)
-
-
 def _moment(value: str | None) -> float | None:
     plain = number(value)
-    return plain if plain is not None or value is None else _iso_date(value)
-
-
-def _until(epoch: float | None, now: float) -> float | None:
-    if epoch is None:
-        return None
-    # Milliseconds since 1970 are told by their size: as seconds they would lie in the year 5000 and later.
-    return (epoch / 1000 if epoch > 1e11 else epoch) - now
-
-
-def _duration(value: object) -> float | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        return parse_duration_seconds(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _iso_date(value: str) -> float | None:
-    try:
-        moment = datetime.fromisoformat(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
+    return plain if plain is not None or value is None else iso_date(value)
 
 
 def _http_date(value: str) -> float | None:
