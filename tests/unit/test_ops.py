@@ -240,3 +240,60 @@ def test_what_the_image_copies_is_enough_to_install_and_run(tmp_path: Path) -> N
         of = {path.relative_to(ROOT) for path in ROOT.glob(pattern)}
         assert of, pattern
         assert {path for path in of if not (site / path).exists()} == set()
+
+
+# -- runbooks --
+
+
+def runbooks() -> list[Path]:
+    return sorted((ROOT / "ops" / "runbooks").glob("*.md"))
+
+
+def test_runbooks_name_log_lines_that_the_program_writes() -> None:
+    spans = {span.split()[0] for path in runbooks() for span in re.findall(r"`([^`\n]+)`", path.read_text())}
+    slugs = {span for span in spans if re.fullmatch(r"(?!pg_)[a-z]+(_[a-z]+)+", span)}
+    program = "".join(path.read_text() for top in ("orchestrator", "workers") for path in (ROOT / top).rglob("*.py"))
+    assert {"pass_failed", "lease_expired", "worker_takes_no_new_jobs"} <= slugs
+    # Some lines are put together from `worker_%s` and the rest.
+    assert {slug for slug in slugs if slug not in program and slug.removeprefix("worker_") not in program} == set()
+
+
+def test_the_upgrade_runbook_says_what_a_refused_worker_says() -> None:
+    runbook = (ROOT / "ops" / "runbooks" / "upgrade.md").read_text()
+    registrar = (ROOT / "workers" / "registrar.py").read_text()
+    said = "".join(re.findall(r'f?"([^"\n]*)"', registrar))
+    for fix in (
+        "pip install bakeoff==",
+        "(or update the scheduler)",
+        "start `bakeoff scheduler` first, which migrates",
+    ):
+        assert fix in said
+        assert fix in runbook
+    assert f"exits with code {ExitCode.CONFLICT:d}" in runbook
+
+
+def named_commands(text: str) -> set[tuple[str, str]]:
+    """Every `bakeoff COMMAND` of a text that stands in code, with the options behind it."""
+    fenced = re.findall(r"^```.*?^```|^ {4,}.*$", text, re.DOTALL | re.MULTILINE)
+    spans = [*re.findall(r"`([^`\n]+)`", text), *(line for block in fenced for line in block.splitlines())]
+    found = (re.search(r"(?:^|[\s/])bakeoff ([a-z]+)(.*)", span.partition("#")[0]) for span in spans)
+    return {(match[1], option) for match in found if match for option in ["", *re.findall(r"--[\w-]+", match[2])]}
+
+
+def test_documents_name_commands_and_options_that_exist() -> None:
+    files = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "howto").glob("*.md"), *runbooks()]
+    named = {pair for path in files for pair in named_commands(path.read_text())}
+    assert ("drain", "--machine") in named
+    helps = {name: _help(name) for name in {name for name, _ in named}}
+    assert {(name, option) for name, option in named if option not in helps[name]} == set()
+
+
+def _help(name: str) -> str:
+    from click.testing import CliRunner
+
+    from orchestrator.cli import bakeoff
+
+    arguments = [[name], [name, "cloud"], [name, "gpu"]] if name == "worker" else [[name]]
+    results = [CliRunner().invoke(bakeoff, [*words, "--help"]) for words in arguments]
+    assert all(result.exit_code == 0 for result in results), name
+    return "".join(result.output for result in results)
