@@ -146,9 +146,12 @@ def celery_app(settings: Settings) -> Celery:
 
 
 def publish(app: Celery, hints: Sequence[Hint], labels: Mapping[int, HintLabel]) -> int:
-    """Send hints. Returns how many went out; the first failure ends it, since the next pass sends the rest."""
+    """Send hints. Returns how many went out; the first failure ends it, since the next pass sends the rest.
+
+    Redis gets them in one round trip, after whose failure it is not known which arrived; RabbitMQ one by one.
+    """
     sent = 0
-    with app.producer_or_acquire() as producer:
+    with app.producer_or_acquire() as producer, producer.batch():
         for hint in hints:
             label = labels.get(hint.job_id)
             number = label.number if label else 0
