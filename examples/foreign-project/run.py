@@ -4,23 +4,19 @@ Downloads the source package of toolz in a pinned version, makes a git repositor
 rename a function across its modules and tests. The project's own test-suite judges. All of it is under one directory.
 """
 
-import argparse
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
-import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
-_ROOT = _HERE.parents[1]
-_AGENTS = _ROOT / "ops" / "agents" / "node_modules" / ".bin"
+sys.path.insert(0, str(_HERE.parent))
+
+import scripted  # noqa: E402
+
 _PORT_IN_FLEET = "47801"
-# A loaded machine needs seconds to import the server; one that needs longer is broken.
-_SERVER_START_SECONDS = 30.0
 
 PROJECT = "toolz==1.0.0"
 SHA256 = "2c86e3d9a04798ac556793bced838816296a2f085017664e4995cb40a1047a02"
@@ -42,37 +38,21 @@ _COMMITTER = {
 
 def main() -> int:
     """Run it; the exit code is that of `bakeoff run`, or NO_DOWNLOAD."""
-    args = _arguments()
+    args = scripted.parser(__doc__, "foreign-project").parse_args()
     work = args.directory.resolve()
-    env = {
-        **os.environ,
-        "BAKEOFF_HOME": str(work / "home"),
-        "PATH": os.pathsep.join((str(_AGENTS), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
-    }
-    agent = args.agent or ("opencode" if shutil.which("opencode", path=env["PATH"]) else "reference")
+    env = scripted.environment(work)
+    agent = args.agent or scripted.installed_agent(env)
     try:
         package = _download(work)
     except subprocess.CalledProcessError as error:
         print(f"foreign-project: the download failed:\n{error.stderr}", file=sys.stderr)
         return NO_DOWNLOAD
     _make_repository(package, work / "toolz")
-    with _scripted_models(work, env) as port:
-        file = _prepare(work, port=port, agent=agent, repeats=args.repeats)
+    with scripted.models(_HERE / "models.yaml", work, env) as port:
+        paths = {"LIBRARY": str(work / "library"), "PYTHON -": f"{sys.executable} -", _PORT_IN_FLEET: str(port)}
+        file = scripted.fill_in(_HERE, work, paths, {"agent": agent, "repeats": args.repeats})
         print(f"foreign-project: {PROJECT} with agent {agent}", flush=True)
-        report = work / "report.html"
-        return subprocess.run(
-            [str(Path(sys.executable).with_name("bakeoff")), "run", str(file), "--html", str(report)],
-            env=env,
-            check=False,
-        ).returncode
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--agent", help="default: opencode when it is installed, else the reference agent")
-    parser.add_argument("--repeats", type=int, help="default: as the experiment file says")
-    parser.add_argument("--directory", type=Path, default=_ROOT / ".bakeoff" / "foreign-project")
-    return parser.parse_args()
+        return scripted.bakeoff(env, "run", str(file), "--html", str(work / "report.html"))
 
 
 def _download(work: Path) -> Path:
@@ -104,43 +84,6 @@ def _make_repository(package: Path, repo: Path) -> None:
     env = {"PATH": os.environ["PATH"], "HOME": str(repo.parent), "GIT_CONFIG_GLOBAL": os.devnull, **_COMMITTER}
     for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", f"{PROJECT} from PyPI"]):
         subprocess.run(["git", *arguments], cwd=repo, env=env, check=True)
-
-
-def _prepare(work: Path, *, port: int, agent: str, repeats: int | None) -> Path:
-    """Copies of both files with port, agent, repeats and paths put in. Returns the experiment file."""
-    (work / "fleet.toml").write_text((_HERE / "fleet.toml").read_text().replace(_PORT_IN_FLEET, str(port)))
-    text = (_HERE / "experiment.yaml").read_text().replace("LIBRARY", str(work / "library"))
-    lines = text.replace("PYTHON -", f"{sys.executable} -").splitlines()
-    values = {"agent": agent} | ({"repeats": str(repeats)} if repeats else {})
-    for key, value in values.items():
-        lines = [f"{key}: {value}" if line.startswith(f"{key}:") else line for line in lines]
-    file = work / "experiment.yaml"
-    file.write_text("\n".join(lines) + "\n")
-    return file
-
-
-@contextlib.contextmanager
-def _scripted_models(work: Path, env: Mapping[str, str]) -> Iterator[int]:
-    """The scripted model server for as long as the block lasts; it dies with this process too. Yields its port."""
-    port_file, log_file = work / "models.port", work / "models.log"
-    port_file.unlink(missing_ok=True)
-    options = {"script": _HERE / "models.yaml", "port-file": port_file, "parent-pid": os.getpid()}
-    argv = [sys.executable, "-m", "workers.gateway.scripted"]
-    argv += [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    with log_file.open("wb") as log, subprocess.Popen(argv, env=dict(env), stdout=log, stderr=log) as server:
-        try:
-            yield _port_of(server, port_file, log_file)
-        finally:
-            server.terminate()
-
-
-def _port_of(server: subprocess.Popen[bytes], port_file: Path, log: Path) -> int:
-    deadline = time.monotonic() + _SERVER_START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        if port_file.exists() and (text := port_file.read_text().strip()):
-            return int(text)
-        time.sleep(0.02)
-    raise SystemExit(f"foreign-project: the scripted model server did not start:\n{log.read_text(errors='replace')}")
 
 
 if __name__ == "__main__":
