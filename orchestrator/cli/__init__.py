@@ -16,6 +16,7 @@ _COMMANDS = {
     "plan": ("plan", "Show every job, its order and queue, and what is already done."),
     "submit": ("plan", "Store an experiment's new jobs; a running scheduler starts them."),
     "status": ("status", "Show where every job stands and why it waits."),
+    "why": ("why", "Say what a job waits for, where it is, or how it ended."),
     "watch": ("watch", "Follow an experiment live."),
     "report": ("report", "Print the verdict; write it as HTML, Markdown or JSON."),
     "pause": ("control", "Hold jobs back; what runs is ended with its work committed."),

@@ -61,3 +61,57 @@ def test_limits_that_are_none(lab: Lab, pair: str, words: tuple[str, ...]) -> No
     assert (done.code, done.out) == (ExitCode.USAGE, "")
     for word in words:
         assert word in done.err
+
+
+# -- why --
+
+
+def why(lab: Lab, job: str, *options: str) -> str:
+    done = lab.bakeoff("why", job, *options)
+    assert (done.code, done.err) == (ExitCode.OK, ""), done
+    return done.out
+
+
+def test_why_speaks_of_jobs_in_every_state(lab: Lab) -> None:
+    lab.write(repeats=3, agent="wait")
+    assert lab.bakeoff("submit", str(lab.file)).code == ExitCode.OK
+    assert "because: starts with the next pass" in why(lab, "target/one#1")
+    told = why(lab, "2")
+    assert "job 2, target/one#2 of lab: ready" in told
+    assert "go first" in told
+    assert "No live worker serves account:cloud; start one: bakeoff worker cloud --account cloud" in told
+    assert lab.bakeoff("drain", "--account", "cloud").code == ExitCode.OK
+    assert "bakeoff resume --account cloud" in why(lab, "2")
+    assert lab.bakeoff("resume", "--account", "cloud").code == ExitCode.OK
+    assert lab.bakeoff("pause", "--job", "3", "--reason", "lunch").code == ExitCode.OK
+    told = why(lab, "target/one #3", "--experiment", "lab")
+    assert "paused" in told
+    assert "because: lunch" in told
+    assert "bakeoff resume --job 3" in told
+    process = lab.start("run", str(lab.file))
+    lab.await_start()
+    running = str(lab.await_job("running")["id"])
+    told = why(lab, running)
+    assert f"job {running}" in told
+    assert "attempt 1 on" in told
+    assert lab.bakeoff("cancel", "--job", running, "--reason", "no more").code == ExitCode.OK
+    lab.await_job("cancelled")
+    document = json.loads(why(lab, running, "--json"))
+    assert (document["state"], document["outcome"]) == ("cancelled", "cancelled")
+    assert document["next_step"].endswith(f"bakeoff requeue --job {running}")
+    (attempt,) = document["attempts"]
+    assert attempt["outcome"] == "cancelled"
+    lab.gate.touch()
+    assert lab.bakeoff("resume", "--job", "3").code == ExitCode.OK
+    assert lab.end_of(process).code == ExitCode.OK
+    done = next(str(row["id"]) for row in lab.results.jobs() if row["state"] == "done")
+    assert "ended as: complete" in why(lab, done)
+
+
+@pytest.mark.parametrize(("job", "words"), [("99", "no job 99"), ("target/oen#1", "target/one#1"), ("x", "status")])
+def test_why_of_jobs_that_are_none(lab: Lab, job: str, words: str) -> None:
+    lab.write()
+    assert lab.bakeoff("submit", str(lab.file)).code == ExitCode.OK
+    done = lab.bakeoff("why", job)
+    assert (done.code, done.out) == (ExitCode.NOT_FOUND, "")
+    assert words in done.err

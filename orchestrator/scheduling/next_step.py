@@ -1,0 +1,60 @@
+"""What must happen before a job goes on, in words: the second half of `why`, after the reason."""
+
+from collections.abc import Collection
+
+from orchestrator.domain.states import FINAL_JOB_STATES, JobState
+from orchestrator.storage.jobfacts import JobFacts
+
+
+def next_step(job: JobFacts, unserved: Collection[str], drained: Collection[str]) -> str:
+    """One or more sentences; empty for a job that has ended well.
+
+    `unserved` are resources without a live worker, `drained` the scopes that take no new work.
+    """
+    if job.state in (JobState.READY, JobState.QUEUED):
+        return " ".join(_before_start(job, unserved, drained))
+    if job.state is JobState.RUNNING:
+        return _while_running(job)
+    if job.state is JobState.PARKED:
+        until = f"{job.wake_at:%Y-%m-%d %H:%M:%S} UTC" if job.wake_at else "an unknown time"
+        return f"It is ready again at {until}; the tree and the session of its last attempt are kept."
+    if job.state is JobState.PAUSED:
+        return f"Somebody has to let it go on: bakeoff resume --job {job.job_id}"
+    if job.state is JobState.BLOCKED:
+        return "Somebody has to remove what blocks it."
+    if job.state in FINAL_JOB_STATES and job.state is not JobState.DONE:
+        return f"It stays so, unless somebody asks for another try: bakeoff requeue --job {job.job_id}"
+    return ""
+
+
+def _before_start(job: JobFacts, unserved: Collection[str], drained: Collection[str]) -> list[str]:
+    found = []
+    if job.ahead:
+        found.append(f"{job.ahead} ready {'job' if job.ahead == 1 else 'jobs'} with the same needs go first.")
+    for need in job.needs:
+        kind, _, name = need.partition(":")
+        if need in drained:
+            found.append(f"{need} takes no new work until: bakeoff resume --{kind} {name}")
+    if unserved and _serving(job) in unserved:
+        found.append(f"No live worker serves {_serving(job)}; start one: {start_worker(_serving(job))}")
+    return found
+
+
+def _serving(job: JobFacts) -> str:
+    """The resource whose worker runs the job: its account's when it has one, as its queue says."""
+    return next((need for need in job.needs if need.startswith("account:")), job.needs[0])
+
+
+def start_worker(resource: str) -> str:
+    """The command that starts a worker for an account or a pool."""
+    kind, _, name = resource.partition(":")
+    return f"bakeoff worker cloud --account {name}" if kind == "account" else f"bakeoff worker gpu --pool {name}"
+
+
+def _while_running(job: JobFacts) -> str:
+    if job.cancel_requested:
+        return "It was asked to end, and is cancelled then."
+    if job.pause_requested:
+        return "It was asked to end, its work is committed, and it is paused then."
+    waits_for = job.attempts[-1].waits_for if job.attempts else None
+    return f"Its next stage waits for a slot of {waits_for}, before any new job." if waits_for else ""
