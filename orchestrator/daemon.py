@@ -19,7 +19,7 @@ from orchestrator.domain.lease import Beat, Observer
 from orchestrator.domain.outcome import Outcome
 from orchestrator.scheduling.dispatch import dispatch
 from orchestrator.settings import Settings
-from orchestrator.storage import attempts
+from orchestrator.storage import attempts, breakers
 from orchestrator.storage import dispatch as store
 from orchestrator.storage.engine import Database
 from orchestrator.storage.leader import Leadership
@@ -109,6 +109,7 @@ class Scheduler:
             self._next_reap = now + min(1.0, self._settings.lease_ttl_seconds / 4)
             self._reap()
             self._end_cancelled()
+            breakers.wake(self._database, utc_now())
             store.wake_parked(self._database, utc_now())
         return len(dispatch(self._database, utc_now()))
 

@@ -17,6 +17,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.settings import child_environment
 from orchestrator.storage import attempts
 from orchestrator.storage.attempts import AttemptResult, CellInfo, Claim
+from workers.answers import Answers
 from workers.checking import check_baseline, check_final
 from workers.collecting import archive
 from workers.command import CommandFrame, run_command, shell
@@ -140,6 +141,7 @@ class Attempt:
         self._work = Work()
         self._slots: StageSlots | None = None
         self._parked: attempts.Parked | None = None
+        self._answers = Answers(context.database, claimed.claim)
         self._commands = CommandFrame(attempt_id=claimed.claim.attempt_id, lease=lease, inbox=inbox)
 
     def run(self) -> AttemptResult:
@@ -282,6 +284,7 @@ class Attempt:
             lease=self._lease,
             started_at=self._started_at,
             progress=self._progress,
+            answered=self._answers.saw,
         )
         self._slots = StageSlots(self._context.database, self._context.desk, self._claimed, spec)
         while True:
@@ -384,11 +387,11 @@ class Attempt:
                 log.warning("figures_unknown attempt=%s error=%s", self._claim.attempt_id, error)
         if self._parked is not None:
             return replace(result, wake_at=self._parked.until)
-        if end.outcome is Outcome.QUOTA_PARKED and work.runs:
-            last = work.runs[-1]
-            account = last.resource.removeprefix("account:") if last.resource.startswith("account:") else None
-            return replace(result, wake_at=_reset_moment(last), parked_account=account)
-        return result
+        if not work.runs:
+            return result
+        last = work.runs[-1]
+        result = replace(result, resource=last.resource, answered=tuple(sorted(self._answers.resources)))
+        return replace(result, wake_at=_reset_moment(last)) if end.outcome is Outcome.QUOTA_PARKED else result
 
 
 def _with_figures(result: AttemptResult, tree: JobTree) -> AttemptResult:

@@ -13,11 +13,11 @@ from orchestrator.storage.attempts import (
     Answer,
     AttemptResult,
     Claim,
-    Drained,
+    Elsewhere,
     End,
     Hinted,
     NoFreeSlot,
-    Parked,
+    Refusal,
     WorkerIdentity,
 )
 from orchestrator.storage.engine import Database
@@ -96,9 +96,12 @@ class JobDesk:
         while True:
             asked_at = boot_seconds()
             answer = self._claims.ask(Hinted(job_id, order_token, self._worker, utc_now()))
-            if not isinstance(answer, NoFreeSlot | Parked | Drained):
+            if not isinstance(answer, Refusal):
                 return Claimed(answer, asked_at, place) if answer else None
-            if isinstance(answer, Parked | Drained) or asked_at >= until:
+            if isinstance(answer, Elsewhere):
+                # It is hinted again at once: not faster than this, should nobody else come.
+                self.slots.wait(_ASK_SECONDS)
+            if not isinstance(answer, NoFreeSlot) or asked_at >= until:
                 attempts.withdraw(self._database, job_id, order_token)
                 return None
             self.slots.wait(_ASK_SECONDS)
@@ -125,7 +128,7 @@ class StageSlots:
     def hold(self, model: ModelSpec, heed: Callable[[], None]) -> None:
         """Hold what this model needs and nothing that is held per stage beside it; wait where that is not free.
 
-        `heed` is called while waiting and may raise. Raises StaleAttempt, and Parked for a parked account.
+        `heed` is called while waiting and may raise. Raises StaleAttempt, and Parked for a stopped account.
         """
         for resource in self._held & self._per_stage - {model.resource}:
             attempts.release(self._database, self._attempt_id, resource)

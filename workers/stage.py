@@ -56,6 +56,7 @@ class AttemptFrame:
     lease: LeaseView
     started_at: float
     progress: Callable[[str], None]
+    answered: Callable[[str], None]  # told the resource of each model request that was answered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +177,8 @@ class _StageLog:
         """Keep the event, and the live figures: after each answer of a model, else at most once a second."""
         if isinstance(event, SessionStarted):
             self._session_id = event.session_id
+        if isinstance(event, RequestEnded) and event.error is None:
+            self._frame.answered(self._model.resource)
         if isinstance(event, MessageSaid):
             self._said = event.text
         self._trail.saw(event)

@@ -24,7 +24,7 @@ def live_view(database: Database, experiment: str, now: datetime) -> LiveView:
     for stage in evidence.stages:
         current[stage.job_id] = stage
     needs = store.needs_of(database, experiment)
-    slots = store.slots_now(database, now)
+    slots = store.slots_now(database)
     checking = store.checking(database, experiment)
     return LiveView(
         experiment=experiment,
@@ -48,10 +48,9 @@ def live_view(database: Database, experiment: str, now: datetime) -> LiveView:
             for job in evidence.jobs
         ),
         resources=tuple(
-            LiveResource(
-                name=name, in_use=slot.busy, capacity=slot.total or None, note="" if slot.total else "parked"
-            )
+            LiveResource(name=name, in_use=slot.busy, capacity=slot.total or None, note=slot.note)
             for name, slot in sorted(slots.items())
+            if not name.startswith("profile:")
         ),
         eta_seconds=eta_seconds(evidence.jobs, needs, slots, now),
     )
@@ -94,6 +93,7 @@ def eta_seconds(
     everything = [seconds for durations in seen.values() for seconds in durations]
     if not everything:
         return None
+    capacity = {name: slot.total for name, slot in slots.items() if not name.startswith("profile:")}
     load: dict[str, float] = defaultdict(float)
     for job in jobs:
         if job.state in FINAL_JOB_STATES:
@@ -103,4 +103,4 @@ def eta_seconds(
             expected = max(0.0, expected - (_elapsed(job, now) or 0.0))
         for resource in needs.get(job.job_id, ()):
             load[resource] += expected
-    return max((seconds / max(1, slots[name].total) for name, seconds in load.items() if name in slots), default=0.0)
+    return max((seconds / max(1, capacity[name]) for name, seconds in load.items() if name in capacity), default=0.0)

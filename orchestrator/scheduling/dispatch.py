@@ -14,11 +14,13 @@ _MOST_PER_PASS = 1000
 def dispatch(database: Database, now: datetime) -> list[store.Hint]:
     """Choose and queue jobs; the caller sends the hints after this has returned."""
     with database.read() as connection:
-        # A resource without slots is parked or gone: closed, and nothing is kept for those who wait for it.
-        slots = {name: slot for name, slot in store.slots(connection, now).items() if slot.total > 0}
+        # A resource without open slots is stopped or gone: nothing is kept for those who wait for it.
+        slots = {name: slot for name, slot in store.slots(connection).items() if slot.total > 0}
         free = {name: slot.free for name, slot in slots.items()}
         classes = store.ready_classes(connection)
-        ahead = lookahead({name: slot.total for name, slot in slots.items()}, map(store.split_needs, classes))
+        ahead = lookahead(
+            {name: slot.total for name, slot in slots.items() if not slot.note}, map(store.split_needs, classes)
+        )
         limit_of = {
             needs: min(limit, _MOST_PER_PASS)
             for needs in classes

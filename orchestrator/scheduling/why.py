@@ -17,14 +17,15 @@ def waiting_reason(state: JobState, stored: str, needs: Sequence[str], slots: Ma
         return stored
     if stored:
         return stored
-    missing = [need for need in needs if need not in slots]
+    missing = [need for need in needs if need not in slots and not need.startswith("profile:")]
     if missing:
         return f"nobody has set up {', '.join(missing)}: submit its fleet file"
-    parked = [need for need in needs if slots[need].total == 0]
-    if parked:
-        return f"{', '.join(parked)} is parked until its limit resets"
+    needs = [need for need in needs if need in slots]  # without a profile that goes on again just now
+    stopped = [slots[need].note or f"{need} has no slots" for need in needs if slots[need].total == 0]
+    if stopped:
+        return "; ".join(stopped)
     full = [
-        f"{need} ({slots[need].busy + slots[need].hinted} of {slots[need].total} taken)"
+        slots[need].note or f"{need} ({slots[need].busy + slots[need].hinted} of {slots[need].total} taken)"
         for need in needs
         if slots[need].free <= 0
     ]

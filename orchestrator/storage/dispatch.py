@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from orchestrator.domain.breaker import describe, open_slots
 from orchestrator.domain.order import Candidate
 from orchestrator.domain.states import JOB_MOVES, JobState, move
+from orchestrator.storage.breakers import load
 from orchestrator.storage.engine import Database, lock_in_order, one_at_a_time
-from orchestrator.storage.tables import accounts, attempts, cells, drains, experiments, is_in, is_live, jobs, leases
+from orchestrator.storage.tables import attempts, cells, drains, experiments, is_in, is_live, jobs, leases
 
 # SQLite takes 32,766 parameters, PostgreSQL 65,535; after a broker's death every open hint is due at once.
 _MOST_IN_LIST = 5000
@@ -36,8 +38,13 @@ class HintLabel(NamedTuple):
 
 
 def split_needs(needs: str) -> tuple[str, ...]:
-    """`account:max,pool:redbox` as resources."""
+    """`account:max,pool:redbox` as parts. Those of a stopped profile's jobs end with its scope, `profile:e/p`."""
     return tuple(needs.split(","))
+
+
+def resources_of(needs: str) -> tuple[str, ...]:
+    """The accounts and pools alone."""
+    return tuple(name for name in split_needs(needs) if not name.startswith("profile:"))
 
 
 def ready_classes(connection: sa.Connection) -> list[str]:
@@ -81,6 +88,7 @@ class Slots(NamedTuple):
     busy: int
     hinted: int  # slots for which a hint is out that nobody has claimed yet
     awaited: int = 0  # slots for which attempts wait between two stages: they go before new jobs
+    note: str = ""  # why fewer of them are open than there are; empty when all are
 
     @property
     def free(self) -> int:
@@ -88,16 +96,18 @@ class Slots(NamedTuple):
         return self.total - self.busy - self.hinted - self.awaited
 
 
-def slots(connection: sa.Connection, now: datetime) -> dict[str, Slots]:
-    """Every resource's slots; a parked account and a drained resource have none."""
+def slots(connection: sa.Connection) -> dict[str, Slots]:
+    """Every resource's open slots, and those of stopped profiles: `open_slots` says how many, `note` why.
+
+    Costs by resources, breakers and open hints, never by what waits.
+    """
     total = sa.func.sum(sa.case((leases.c.retired, 0), else_=1))
     query = sa.select(leases.c.resource, total, sa.func.count(leases.c.attempt_id)).group_by(leases.c.resource)
     counts = {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(query)}
-    parked = sa.select(accounts.c.name).where(accounts.c.parked_until > now)
-    closed = [f"account:{name}" for name in connection.execute(parked).scalars()]
-    closed += connection.execute(sa.select(drains.c.scope).where(drains.c.scope.not_like("machine:%"))).scalars()
-    for name in closed:
-        counts[name] = (0, counts.get(name, (0, 0))[1])
+    drained = {row.scope: row.reason for row in connection.execute(sa.select(drains.c.scope, drains.c.reason))}
+    gates = load(connection)
+    # A profile is no resource, but while it is stopped its jobs go one by one as if it had one slot.
+    counts |= {scope: (1, int(gate.probe is not None)) for scope, gate in gates.items() if scope[:8] == "profile:"}
     hinted: dict[str, int] = {}
     out = sa.select(jobs.c.needs, sa.func.count()).where(is_in(jobs.c.state, JobState.QUEUED)).group_by(jobs.c.needs)
     for needs, count in connection.execute(out):
@@ -105,9 +115,13 @@ def slots(connection: sa.Connection, now: datetime) -> dict[str, Slots]:
             hinted[resource] = hinted.get(resource, 0) + count
     waits = sa.select(attempts.c.waits_for, sa.func.count()).where(is_live, attempts.c.waits_for.is_not(None))
     awaited = {row[0]: int(row[1]) for row in connection.execute(waits.group_by(attempts.c.waits_for))}
-    return {
-        name: Slots(total, busy, hinted.get(name, 0), awaited.get(name, 0)) for name, (total, busy) in counts.items()
-    }
+    found: dict[str, Slots] = {}
+    for name, (whole, busy) in counts.items():
+        gate = gates.get(name)
+        note = f"{name} is drained: {drained[name]}" if name in drained else describe(name, gate) if gate else ""
+        now_open = open_slots(whole, busy, gate, drained=name in drained)
+        found[name] = Slots(now_open, busy, hinted.get(name, 0), awaited.get(name, 0), note)
+    return found
 
 
 def queue_jobs(

@@ -1,7 +1,6 @@
 """Small reads for views that look again and again."""
 
 from collections import Counter
-from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -34,10 +33,10 @@ def checking(database: Database, experiment: str) -> frozenset[int]:
         return frozenset(connection.execute(query).scalars())
 
 
-def slots_now(database: Database, now: datetime) -> dict[str, Slots]:
+def slots_now(database: Database) -> dict[str, Slots]:
     """Every resource's slots."""
     with database.read() as connection:
-        return slots(connection, now)
+        return slots(connection)
 
 
 def state_counts(database: Database, experiment: str) -> Counter[JobState]:

@@ -1,18 +1,16 @@
 """The registry of machines and their workers, and the slots that the fleet file gave a resource."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from orchestrator.storage.attempts import WorkerIdentity
+from orchestrator.storage.attempts.values import SILENT_AFTER as SILENT_AFTER
 from orchestrator.storage.engine import Database
 from orchestrator.storage.tables import attempts, leases, machines
-
-# A worker that has not announced itself for this long is shown as silent. Display only: leases decide.
-SILENT_AFTER = timedelta(seconds=45)
 
 
 class WorkerView(NamedTuple):

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.states import JobState
+from orchestrator.storage.breakers import mark_new
 from orchestrator.storage.engine import Database, one_at_a_time
 from orchestrator.storage.tables import accounts, cells, experiments, jobs, pools, targets
 
@@ -77,7 +78,7 @@ def existing_jobs(database: Database, experiment: str) -> list[Existing]:
 
 
 def store_fleet(database: Database, fleet: Fleet) -> None:
-    """Accounts and pools as the newest fleet file says; parked accounts stay parked."""
+    """Accounts and pools as the newest fleet file says; what their breakers say stays."""
     with database.write() as connection:
         one_at_a_time(connection, "fleet")
         for table, rows in (
@@ -136,6 +137,7 @@ def store_experiment(
             if (cell_ids[job.cell_hash], job.repeat) not in have
         ]
         _insert_many(connection, jobs, rows)
+        mark_new(connection, name)
         return len(rows)
 
 

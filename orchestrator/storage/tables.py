@@ -294,8 +294,6 @@ accounts = sa.Table(
     sa.Column("base_url", PlainText, nullable=False),
     sa.Column("protocol", sa.String(16), nullable=False),
     sa.Column("concurrency", sa.Integer, nullable=False),
-    sa.Column("parked_until", UtcDateTime()),
-    sa.Column("parked_reason", PlainText),
 )
 
 pools = sa.Table(
@@ -323,12 +321,35 @@ machines = sa.Table(
 breakers = sa.Table(
     "breakers",
     metadata,
-    sa.Column("scope", sa.String(80), primary_key=True),
+    # `account:NAME`, `pool:NAME`, `machine:NAME` or `profile:EXPERIMENT/NAME`. No row: closed, nothing counted.
+    sa.Column("scope", sa.String(160), primary_key=True),
     sa.Column("state", sa.String(12), nullable=False),
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("openings", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("keys", Json, nullable=False),
     sa.Column("cause", PlainText),
     sa.Column("opened_at", UtcDateTime()),
     sa.Column("until", UtcDateTime()),
+    # The one attempt that tries a half-open one.
+    sa.Column("probe", sa.String(32)),
+    # Whether the jobs of a profile have its scope among their needs.
+    sa.Column("gated", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.CheckConstraint("(state = 'open') = (until IS NOT NULL)", name="until_iff_open"),
+    sa.CheckConstraint("probe IS NULL OR state = 'half_open'", name="probe_only_half_open"),
+)
+
+breaker_events = sa.Table(
+    "breaker_events",
+    metadata,
+    # Only ever added to: every move of a breaker.
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("scope", sa.String(160), nullable=False),
+    _now_column("at"),
+    sa.Column("from_state", sa.String(12), nullable=False),
+    sa.Column("to_state", sa.String(12), nullable=False),
+    sa.Column("cause", PlainText),
+    sa.Column("until", UtcDateTime()),
+    sa.Index("ix_breaker_events_scope_at", "scope", "at"),
 )
 
 drains = sa.Table(

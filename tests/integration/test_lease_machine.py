@@ -27,7 +27,7 @@ from orchestrator.domain.errors import StaleAttempt
 from orchestrator.domain.lease import Beat, Observer, holder_deadline
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
-from orchestrator.storage import attempts, control, dispatch
+from orchestrator.storage import attempts, breakers, control, dispatch
 from orchestrator.storage.attempts import AttemptResult, NoFreeSlot, Parked
 from orchestrator.storage.control import Selection
 from orchestrator.storage.engine import Database
@@ -282,8 +282,8 @@ class LeaseMachine(RuleBasedStateMachine):
         worker.held.remove(held)
         if held.cancel_seen:
             outcome = Outcome.CANCELLED
-        account = "a" if outcome is Outcome.QUOTA_PARKED else None
-        result = AttemptResult(outcome=outcome, detail="end", wake_at=self.moment(wait), parked_account=account)
+        account = A if outcome is Outcome.QUOTA_PARKED else None
+        result = AttemptResult(outcome=outcome, detail="end", wake_at=self.moment(wait), resource=account)
         try:
             state = attempts.finish(self.database, held.attempt_id, result, self.moment())
         except StaleAttempt:
@@ -337,6 +337,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @rule()
     def wake(self) -> None:
+        breakers.wake(self.database, self.moment())
         dispatch.wake_parked(self.database, self.moment())
 
     @rule(pool=st.integers(1, 3), account=st.integers(1, 2))

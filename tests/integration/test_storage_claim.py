@@ -14,7 +14,7 @@ from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.errors import StaleAttempt
 from orchestrator.domain.lease import Beat
 from orchestrator.domain.outcome import Outcome
-from orchestrator.storage import attempts, control, tables
+from orchestrator.storage import attempts, breakers, control, tables
 from orchestrator.storage.attempts import ArtifactRecord, AttemptResult, CheckRecord, Claim, Hinted, NoFreeSlot
 from orchestrator.storage.control import Selection
 from orchestrator.storage.dispatch import ensure_slots, queue_jobs
@@ -133,7 +133,7 @@ def test_every_write_of_a_stale_attempt_is_refused(database: Database) -> None:
         COMPLETE,
         checks=(check("c"),),
         artifacts=(ArtifactRecord(name="n", kind="patch", sha256="0" * 64, size_bytes=1),),
-        parked_account="a",
+        resource=A,
         wake_at=LATER,
     )
     for name, write in [
@@ -220,7 +220,7 @@ def test_what_agents_write_is_stored_whatever_bytes_it_has(database: Database) -
 def test_a_limit_without_a_known_reset_is_tried_again(database: Database) -> None:
     [one] = add(database, [A], capacities={A: 1})
     [claimed] = start(database)
-    result = AttemptResult(outcome=Outcome.QUOTA_PARKED, detail="limit", parked_account="a")
+    result = AttemptResult(outcome=Outcome.QUOTA_PARKED, detail="limit", resource=A)
     assert attempts.finish(database, claimed.attempt_id, result, NOW) == "parked"
     assert NOW < job(database, one)["wake_at"] < LATER
     assert order(database) == {}
@@ -365,6 +365,7 @@ def test_a_parked_account_is_given_to_nobody(database: Database) -> None:
         attempts.claim(database, two, tokens[two], WORKER, NOW)
     attempts.withdraw(database, two, tokens[two])
     assert order(database) == {}
+    breakers.wake(database, LATER)
     assert set(order(database, LATER)) == {two}
 
 

@@ -14,15 +14,16 @@ from orchestrator.domain.errors import InvalidInput, StaleAttempt
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.order import Turn
 from orchestrator.domain.outcome import Outcome
-from orchestrator.storage import attempts, control, dispatch
+from orchestrator.storage import attempts, breakers, control, dispatch
+from orchestrator.storage import machines as machine_registry
 from orchestrator.storage.attempts import NoFreeSlot
 from orchestrator.storage.control import Selection
 from orchestrator.storage.engine import Database
 from orchestrator.storage.evidence import load_evidence
 from orchestrator.storage.history import turns
 from orchestrator.storage.retune import retune
-from orchestrator.storage.tables import accounts, jobs
 from orchestrator.storage.tables import attempts as attempt_table
+from orchestrator.storage.tables import jobs, machines
 from tests.support.databases import PostgresDatabases
 from tests.support.waiting import until
 from tests.support.world import (
@@ -154,6 +155,7 @@ def test_parked_until_the_reset_and_then_awake(database: Database) -> None:
     assert set(order(database)) == {three}, "another account goes on"
     assert dispatch.wake_parked(database, LATER - SECOND) == 0
     assert order(database, LATER - SECOND) == {}
+    assert breakers.wake(database, LATER) == 1
     assert dispatch.wake_parked(database, LATER) == 1
     assert dispatch.wake_parked(database, LATER) == 0
     row = job(database, one)
@@ -164,20 +166,18 @@ def test_parked_until_the_reset_and_then_awake(database: Database) -> None:
 
 def test_times_come_back_as_they_were_given_in_utc(database: Database) -> None:
     moment = datetime(2026, 7, 1, 23, 30, 0, 123456, tzinfo=timezone(timedelta(hours=-7)))
-    add(database, [A], capacities={A: 1})
-    with database.write() as connection:
-        connection.execute(accounts.update().values(parked_until=moment))
+    machine_registry.announce(database, WORKER, "w", {}, moment)
     with database.read() as connection:
-        [found] = connection.execute(sa.select(accounts.c.parked_until)).scalars()
+        [found] = connection.execute(sa.select(machines.c.seen_at)).scalars()
         assert found == moment
         assert found.tzinfo is UTC
-        late = sa.select(accounts.c.name).where(accounts.c.parked_until > moment.astimezone(UTC) - SECOND)
-        assert list(connection.execute(late).scalars()) == ["a"]
+        late = sa.select(machines.c.worker).where(machines.c.seen_at > moment.astimezone(UTC) - SECOND)
+        assert list(connection.execute(late).scalars()) == ["w"]
 
 
 def test_a_time_without_a_zone_is_refused(database: Database) -> None:
     with pytest.raises(sa.exc.StatementError, match="without a time zone"), database.write() as connection:
-        connection.execute(accounts.update().values(parked_until=datetime(2026, 7, 1)))  # noqa: DTZ001
+        connection.execute(machines.update().values(seen_at=datetime(2026, 7, 1)))  # noqa: DTZ001
 
 
 def test_cancel_misses_no_job_while_jobs_move_from_state_to_state(database: Database) -> None:

@@ -258,7 +258,7 @@ def test_growing_and_shrinking_leaves_the_right_number_of_slots(database: Databa
     for capacity in (3, 1, 5, 5, 2, 4):
         store.ensure_slots(database, {POOL: capacity})
         with database.read() as connection:
-            slots = store.slots(connection, NOW)[POOL]
+            slots = store.slots(connection)[POOL]
             rows = connection.execute(sa.select(sa.func.count()).select_from(leases)).scalar()
         assert slots == store.Slots(capacity, 0, 0)
         assert rows is not None

@@ -158,4 +158,5 @@ def hints(database: Database) -> list[Hint]:
 
 def parked(until: datetime, account: str | None = "a") -> AttemptResult:
     """A result of an attempt whose account's limit is used up."""
-    return AttemptResult(outcome=Outcome.QUOTA_PARKED, detail="usage_limit", wake_at=until, parked_account=account)
+    resource = f"account:{account}" if account else None
+    return AttemptResult(outcome=Outcome.QUOTA_PARKED, detail="usage_limit", wake_at=until, resource=resource)

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from orchestrator.domain.states import JOB_MOVES, AttemptState, JobState, move
+from orchestrator.storage.attempts.gates import Gates
 from orchestrator.storage.attempts.slots import free_for_new, hand_out
-from orchestrator.storage.attempts.values import Claim, Drained, NoFreeSlot, Parked, WorkerIdentity
-from orchestrator.storage.dispatch import split_needs
+from orchestrator.storage.attempts.values import Claim, NoFreeSlot, Refusal, WorkerIdentity
+from orchestrator.storage.dispatch import resources_of
 from orchestrator.storage.engine import Database
-from orchestrator.storage.tables import attempts, drains, is_in, jobs
+from orchestrator.storage.tables import attempts, is_in, jobs
 
 
 class Hinted(NamedTuple):
@@ -29,7 +30,7 @@ class Hinted(NamedTuple):
 
 
 # The claim, None for a stale message, or why it cannot be had now.
-Answer = Claim | None | NoFreeSlot | Parked | Drained
+Answer = Claim | None | Refusal
 
 # Statements of every job are built once: building and hashing one costs as much as the database's answer.
 _CLAIMABLE = (
@@ -38,6 +39,7 @@ _CLAIMABLE = (
         jobs.c.order_token,
         jobs.c.fence,
         jobs.c.attempts,
+        jobs.c.infra_attempts,
         jobs.c.needs,
         jobs.c.cell_id,
         jobs.c.repeat,
@@ -47,7 +49,6 @@ _CLAIMABLE = (
     .order_by(jobs.c.id)
     .with_for_update()
 )
-_DRAINED = sa.select(drains.c.scope)
 _CLAIM = (
     jobs.update()
     .where(jobs.c.id == sa.bindparam("job"))
@@ -65,11 +66,11 @@ _CLAIM = (
 def claim(database: Database, job_id: int, order_token: str, worker: WorkerIdentity, now: datetime) -> Claim | None:
     """Own the job; None when the message is stale.
 
-    Raises NoFreeSlot, Parked or Drained, and changes nothing, when a slot is missing, an account waits for its reset
-    or nothing new may start there: the claim may be tried again under its token.
+    Raises a Refusal, and changes nothing, when a slot is missing, a breaker is not closed, nothing new may start
+    there or another machine goes first: the claim may be tried again under its token.
     """
     answer = claim_many(database, [Hinted(job_id, order_token, worker, now)])[0]
-    if isinstance(answer, NoFreeSlot | Parked | Drained):
+    if isinstance(answer, Refusal):
         raise answer
     return answer
 
@@ -91,47 +92,36 @@ def _grant(connection: sa.Connection, hints: Sequence[Hinted], fresh: dict[int, 
     if not fresh:
         return {}
     now = hints[0].now
-    needs = {index: split_needs(row.needs) for index, row in fresh.items()}
-    free, parked = _free(connection, Counter(name for names in needs.values() for name in names), now)
-    closed = set(connection.execute(_DRAINED).scalars())
+    needs = {index: resources_of(row.needs) for index, row in fresh.items()}
+    wanted = Counter(name for names in needs.values() for name in names)
+    free = {name: free_for_new(connection, name, wanted[name]) for name in sorted(wanted)}
+    gates = Gates(connection, [row.cell_id for row in fresh.values()], now)
     answers: dict[int, Answer] = {}
     grants: list[tuple[str, int, str]] = []
     for index, row in fresh.items():
-        refusal = next((parked[name] for name in needs[index] if name in parked), None)
-        missing = [name for name in needs[index] if not free.get(name)]
-        drained = [s for s in (*needs[index], f"machine:{hints[index].worker.machine}") if s in closed]
-        if drained:
-            answers[index] = Drained(drained[0])
-        elif refusal is not None:
+        machine = hints[index].worker.machine
+        refusal = gates.refusal(row, needs[index], machine)
+        missing = [name for name in needs[index] if not free[name]]
+        if refusal is not None:
             answers[index] = refusal
         elif missing:
             answers[index] = NoFreeSlot(f"no slot of {missing[0]} is free")
         else:
             attempt_id = secrets.token_hex(16)
             grants += [(name, free[name].pop(0), attempt_id) for name in needs[index]]
-            answers[index] = _claimed(attempt_id, row, needs[index])
+            answers[index] = _claimed(
+                attempt_id, row, needs[index], gates.enter(row, needs[index], machine, attempt_id)
+            )
     claims = [(hints[index], answer) for index, answer in answers.items() if isinstance(answer, Claim)]
     if claims:
         connection.execute(_CLAIM, [{"job": one.job_id, "attempt": one.attempt_id} for _, one in claims])
         hand_out(connection, grants, now)
         connection.execute(attempts.insert(), [_row(hint, one) for hint, one in claims])
+        gates.store()
     return answers
 
 
-def _free(
-    connection: sa.Connection, wanted: Counter[str], now: datetime
-) -> tuple[dict[str, list[int]], dict[str, Parked]]:
-    free: dict[str, list[int]] = {}
-    parked: dict[str, Parked] = {}
-    for resource in sorted(wanted):
-        try:
-            free[resource] = free_for_new(connection, resource, wanted[resource], now)
-        except Parked as error:
-            parked[resource] = error
-    return free, parked
-
-
-def _claimed(attempt_id: str, row: Any, resources: tuple[str, ...]) -> Claim:
+def _claimed(attempt_id: str, row: Any, resources: tuple[str, ...], probes: tuple[str, ...]) -> Claim:
     return Claim(
         attempt_id=attempt_id,
         job_id=row.id,
@@ -140,6 +130,7 @@ def _claimed(attempt_id: str, row: Any, resources: tuple[str, ...]) -> Claim:
         repeat=row.repeat,
         cell_id=row.cell_id,
         resources=resources,
+        probes=probes,
         retuned=row.retuned,
     )
 

@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from orchestrator.domain.breaker import EndFacts
 from orchestrator.domain.errors import StaleAttempt
 from orchestrator.domain.lease import Beat
 from orchestrator.domain.outcome import Outcome, OutcomeClass, job_event, outcome_class
 from orchestrator.domain.states import JOB_MOVES, AttemptState, JobState, move
+from orchestrator.storage import breakers
 from orchestrator.storage.attempts.slots import free_slots
 from orchestrator.storage.attempts.values import UNKNOWN_RESET, AttemptResult
 from orchestrator.storage.engine import Database
-from orchestrator.storage.tables import accounts, artifacts, attempts, cells, checks, is_live, jobs
+from orchestrator.storage.tables import artifacts, attempts, cells, checks, experiments, is_live, jobs
 
 
 class End(NamedTuple):
@@ -29,17 +31,19 @@ class End(NamedTuple):
     seen_heartbeat: int | None = None
 
 
-_NOT_COLUMNS = ("checks", "artifacts", "wake_at", "parked_account")
+_NOT_COLUMNS = ("checks", "artifacts", "wake_at", "resource", "answered")
 _RESULT_COLUMNS = tuple(f.name for f in fields(AttemptResult) if f.name not in _NOT_COLUMNS)
 _ENDING = (
     sa.select(
         attempts.c.id,
         attempts.c.heartbeat,
+        attempts.c.machine,
         jobs.c.id.label("job_id"),
         jobs.c.infra_attempts,
         jobs.c.cancel_requested,
         jobs.c.pause_requested,
         cells.c.target_id,
+        (experiments.c.name + "/" + cells.c.profile).label("profile"),
         cells.c.spec["limits"]["max_infra_attempts"].as_integer().label("max_infra_attempts"),
     )
     # The job must name this very attempt under its fencing number: an end that comes late finds no row.
@@ -52,6 +56,7 @@ _ENDING = (
         ),
     )
     .join(cells, cells.c.id == jobs.c.cell_id)
+    .join(experiments, experiments.c.id == cells.c.experiment_id)
     .where(attempts.c.id.in_(sa.bindparam("attempts", expanding=True)), is_live)
     # The order in which everybody locks jobs: two that lock many cannot wait for each other.
     .order_by(jobs.c.id)
@@ -147,6 +152,7 @@ def _store(connection: sa.Connection, valid: Sequence[tuple[End, Any]], states: 
     free_slots(connection, [end.attempt_id for end, _ in valid])
     for end, row in valid:
         _store_extras(connection, end, row.target_id)
+    breakers.heed_ends(connection, [_ended(end, row) for end, row in valid])
     connection.execute(_MOVE, [_moved(end, row, state) for (end, row), state in zip(valid, states, strict=True)])
 
 
@@ -173,16 +179,20 @@ def _store_extras(connection: sa.Connection, end: End, target_id: int) -> None:
     if result.artifacts:
         key = {"attempt_id": end.attempt_id}
         connection.execute(artifacts.insert(), [key | asdict(record) for record in result.artifacts])
-    if result.parked_account is not None:
-        _park_account(connection, result.parked_account, _wake_at(end), result.detail)
 
 
 def _wake_at(end: End) -> datetime:
     return end.result.wake_at or end.now + UNKNOWN_RESET
 
 
-def _park_account(connection: sa.Connection, name: str, until: datetime, reason: str) -> None:
-    """Two sessions of an account may meet two limits: it is parked until the later reset."""
-    earlier = sa.or_(accounts.c.parked_until.is_(None), accounts.c.parked_until < until)
-    park = accounts.update().where(accounts.c.name == name, earlier)
-    connection.execute(park.values(parked_until=until, parked_reason=reason))
+def _ended(end: End, row: Any) -> breakers.Ended:
+    facts = EndFacts(
+        outcome=end.result.outcome,
+        profile=row.profile,
+        machine=row.machine,
+        job_id=row.job_id,
+        target_id=row.target_id,
+        resource=end.result.resource,
+        answered=end.result.answered,
+    )
+    return breakers.Ended(end.attempt_id, facts, end.result.detail, end.now, _wake_at(end))

@@ -5,14 +5,13 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from orchestrator.domain.breaker import admits
 from orchestrator.domain.errors import StaleAttempt
 from orchestrator.storage.attempts.values import Parked
+from orchestrator.storage.breakers import begin_probes, lock
 from orchestrator.storage.engine import Database
-from orchestrator.storage.tables import accounts, attempts, is_live, leases
+from orchestrator.storage.tables import attempts, is_live, leases
 
-_PARKED_UNTIL = sa.select(accounts.c.parked_until).where(
-    accounts.c.name == sa.bindparam("account"), accounts.c.parked_until > sa.bindparam("now")
-)
 _FREE = (
     sa.select(leases.c.slot)
     .where(leases.c.resource == sa.bindparam("wanted"), leases.c.attempt_id.is_(None), leases.c.retired.is_(False))
@@ -52,9 +51,8 @@ _RELEASE = (
 _RELEASE_ONE = _RELEASE.where(leases.c.resource == sa.bindparam("given"))
 
 
-def free_for_new(connection: sa.Connection, resource: str, most: int, now: datetime) -> list[int]:
-    """Up to `most` slots that new attempts may take, locked until the transaction ends. Raises Parked."""
-    refuse_parked(connection, resource, now)
+def free_for_new(connection: sa.Connection, resource: str, most: int) -> list[int]:
+    """Up to `most` slots that new attempts may take, locked until the transaction ends."""
     return list(connection.execute(_FREE_FOR_NEW, {"wanted": resource, "most": most}).scalars())
 
 
@@ -65,31 +63,27 @@ def hand_out(connection: sa.Connection, grants: Iterable[tuple[str, int, str]], 
         connection.execute(_TAKE, rows)
 
 
-def refuse_parked(connection: sa.Connection, resource: str, now: datetime) -> None:
-    """Raises Parked when the resource is an account that waits for its reset."""
-    kind, _, name = resource.partition(":")
-    if kind != "account":
-        return
-    until = connection.execute(_PARKED_UNTIL, {"account": name, "now": now}).scalar()
-    if until is not None:
-        raise Parked(resource, until)
-
-
 def take(database: Database, attempt_id: str, resource: str, now: datetime) -> bool:
     """Take a slot for the next stage of a live attempt; False when none is free, which leaves the attempt waiting.
 
     While it waits the scheduler starts no new job on the slot that becomes free. Raises StaleAttempt, and Parked
-    when the resource is an account that waits for its reset.
+    when the resource is an account that is stopped; a pool that is stopped is waited for.
     """
     with database.write() as connection:
-        refuse_parked(connection, resource, now)
         slot = connection.execute(_FREE, {"wanted": resource, "most": 1}).scalar()
+        breaker = lock(connection).get(resource)
+        if not admits(breaker):
+            if breaker is not None and breaker.until is not None and resource.startswith("account:"):
+                raise Parked(resource, breaker)
+            slot = None
         waits_for = resource if slot is None else None
         mine = attempts.update().where(attempts.c.id == attempt_id, is_live).values(waits_for=waits_for)
         if connection.execute(mine).rowcount != 1:
             raise StaleAttempt
         if slot is not None:
             hand_out(connection, [(resource, slot, attempt_id)], now)
+            if breaker is not None:
+                begin_probes(connection, [(resource, attempt_id)], now)
         return slot is not None
 
 

@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from orchestrator.domain.breaker import Breaker, describe
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.outcome import Outcome
 
+# A worker that has not announced itself for this long is taken to be away. Leases alone decide what has expired.
+SILENT_AFTER = timedelta(seconds=45)
 # A limit whose reset nobody named is tried again after this.
 UNKNOWN_RESET = timedelta(minutes=15)
 
@@ -33,6 +36,7 @@ class Claim:
     repeat: int
     cell_id: int
     resources: tuple[str, ...]
+    probes: tuple[str, ...] = ()  # scopes of the breakers that this attempt tries
     retuned: Mapping[str, float | int | None] | None = None  # limits that people changed after submit, by name
 
 
@@ -79,7 +83,9 @@ class AttemptResult:
     commits: int | None = None
     final_text: str | None = None
     wake_at: datetime | None = None
-    parked_account: str | None = None
+    # The account or pool of the last stage, and those that answered a model request: what the breakers go by.
+    resource: str | None = None
+    answered: Sequence[str] = field(default_factory=tuple)
     checks: Sequence[CheckRecord] = field(default_factory=tuple)
     artifacts: Sequence[ArtifactRecord] = field(default_factory=tuple)
 
@@ -97,8 +103,19 @@ class Drained(Conflict):
 
 
 class Parked(Conflict):
-    """The account is parked until its limit resets."""
+    """A breaker lets nothing through: open until `until`, or half open (None) while its one probe is out."""
 
-    def __init__(self, resource: str, until: datetime) -> None:
-        self.resource, self.until = resource, until
-        super().__init__(f"{resource} is parked until {until:%Y-%m-%d %H:%M:%S} UTC")
+    def __init__(self, scope: str, breaker: Breaker) -> None:
+        self.scope, self.until = scope, breaker.until
+        super().__init__(describe(scope, breaker))
+
+
+class Elsewhere(Conflict):
+    """The job has just broken on this machine, and another one can take it."""
+
+    def __init__(self, machine: str) -> None:
+        super().__init__(f"the last attempt broke on {machine}; another machine may take it first")
+
+
+# Why a job cannot be claimed now. Its hint may be tried again.
+Refusal = NoFreeSlot | Drained | Parked | Elsewhere

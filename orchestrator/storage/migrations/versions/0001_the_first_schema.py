@@ -20,20 +20,38 @@ def upgrade() -> None:
         sa.Column("base_url", sa.Text(), nullable=False),
         sa.Column("protocol", sa.String(length=16), nullable=False),
         sa.Column("concurrency", sa.Integer(), nullable=False),
-        sa.Column("parked_until", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("parked_reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_accounts")),
     )
     op.create_table(
         "breakers",
-        sa.Column("scope", sa.String(length=80), nullable=False),
+        sa.Column("scope", sa.String(length=160), nullable=False),
         sa.Column("state", sa.String(length=12), nullable=False),
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("openings", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("keys", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("cause", sa.Text(), nullable=True),
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("probe", sa.String(length=32), nullable=True),
+        sa.Column("gated", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.CheckConstraint("(state = 'open') = (until IS NOT NULL)", name=op.f("ck_breakers_until_iff_open")),
+        sa.CheckConstraint("probe IS NULL OR state = 'half_open'", name=op.f("ck_breakers_probe_only_half_open")),
         sa.PrimaryKeyConstraint("scope", name=op.f("pk_breakers")),
     )
+    op.create_table(
+        "breaker_events",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("scope", sa.String(length=160), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("from_state", sa.String(length=12), nullable=False),
+        sa.Column("to_state", sa.String(length=12), nullable=False),
+        sa.Column("cause", sa.Text(), nullable=True),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_breaker_events")),
+    )
+    with op.batch_alter_table("breaker_events", schema=None) as batch_op:
+        batch_op.create_index("ix_breaker_events_scope_at", ["scope", "at"], unique=False)
+
     op.create_table(
         "drains",
         sa.Column("scope", sa.String(length=160), nullable=False),
@@ -366,5 +384,9 @@ def downgrade() -> None:
     op.drop_table("machines")
     op.drop_table("leases")
     op.drop_table("experiments")
+    with op.batch_alter_table("breaker_events", schema=None) as batch_op:
+        batch_op.drop_index("ix_breaker_events_scope_at")
+
+    op.drop_table("breaker_events")
     op.drop_table("breakers")
     op.drop_table("accounts")
