@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,17 +12,16 @@ from orchestrator.clock import boot_seconds, utc_now
 from orchestrator.domain.errors import BakeoffError, StaleAttempt, StorageError
 from orchestrator.domain.jobspec import JobSpec, ModelSpec
 from orchestrator.domain.outcome import Outcome
-from orchestrator.domain.states import JobState
 from orchestrator.settings import child_environment
 from orchestrator.storage import attempts
-from orchestrator.storage.attempts import AttemptResult, CellInfo, Claim
+from orchestrator.storage.attempts import AttemptResult, CellInfo
 from workers.answers import Answers
 from workers.checking import check_baseline, check_final
 from workers.collecting import archive
 from workers.command import CommandFrame, run_command, shell
 from workers.context import WorkerContext
+from workers.ending import reset_moment, store, with_figures
 from workers.heartbeat import Held
-from workers.judge import DEFAULT_PARK_SECONDS
 from workers.loops.handover import next_step
 from workers.loops.registry import LOOPS
 from workers.loops.steps import LoopEnd, StageDone
@@ -33,7 +31,6 @@ from workers.spool import Recorder
 from workers.stage import AttemptFrame, StageRun, perform_stage
 from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView
-from workers.worktrees.collect import diff_stat
 from workers.worktrees.git import Git, GitError
 from workers.worktrees.mirror import Mirror
 from workers.worktrees.naming import JobKey
@@ -44,8 +41,6 @@ log = logging.getLogger("bakeoff.worker")
 
 T = TypeVar("T")
 _RETRY_SECONDS = 1.0
-# No limit resets later than monthly; a provider that says so has its units wrong.
-_LONGEST_PARK_SECONDS = 35 * 86400.0
 # What `run_job` returns for a hint that names no job to be started now.
 STALE_HINT = "stale hint"
 
@@ -88,7 +83,7 @@ def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Cal
     try:
         result = attempt.run()
         recorder.close()
-        state = _store(context, claim, spool, result)
+        state = store(context, claim, spool, result)
         log.info(
             "attempt_ended job=%d attempt=%s outcome=%s job_state=%s", job_id, claim.attempt_id, result.outcome, state
         )
@@ -104,23 +99,6 @@ def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Cal
         recorder.close()
         context.shipper.leave(spool)
         inbox.close()
-
-
-def _store(context: WorkerContext, claim: Claim, spool: Path, result: AttemptResult) -> JobState:
-    """Ship the telemetry and store the result, waiting for a database that is away for as long as it takes.
-
-    The heartbeats go on meanwhile. Raises StaleAttempt when somebody else owns the job now.
-    """
-    pause = threading.Event()
-    while True:
-        try:
-            context.shipper.finish(spool)
-            return context.desk.finish(claim.attempt_id, result)
-        except FileNotFoundError:
-            return context.desk.finish(claim.attempt_id, result)
-        except StorageError as error:
-            log.warning("result_waits job=%d attempt=%s error=%s", claim.job_id, claim.attempt_id, error)
-            pause.wait(_RETRY_SECONDS)
 
 
 class Attempt:
@@ -381,7 +359,7 @@ class Attempt:
         )
         if tree is not None:
             try:
-                result = _with_figures(result, tree)
+                result = with_figures(result, tree)
             except GitError as error:
                 # A tree that was never made whole, or broke: the record is written without its figures.
                 log.warning("figures_unknown attempt=%s error=%s", self._claim.attempt_id, error)
@@ -391,29 +369,4 @@ class Attempt:
             return result
         last = work.runs[-1]
         result = replace(result, resource=last.resource, answered=tuple(sorted(self._answers.resources)))
-        return replace(result, wake_at=_reset_moment(last)) if end.outcome is Outcome.QUOTA_PARKED else result
-
-
-def _with_figures(result: AttemptResult, tree: JobTree) -> AttemptResult:
-    stat = diff_stat(tree)
-    return replace(
-        result,
-        branch=tree.key.branch,
-        base_sha=tree.base,
-        baseline_sha=tree.start,
-        final_sha=tree.head,
-        files_changed=stat.files,
-        lines_added=stat.added_lines,
-        lines_removed=stat.removed_lines,
-    )
-
-
-def _reset_moment(run: StageRun) -> datetime:
-    error = run.watch.last_error
-    now = time.time()
-    moment = now + DEFAULT_PARK_SECONDS
-    if error is not None and error.resets_at_epoch is not None:
-        moment = error.resets_at_epoch
-    elif error is not None and error.retry_after_seconds is not None:
-        moment = now + error.retry_after_seconds
-    return datetime.fromtimestamp(min(max(now, moment), now + _LONGEST_PARK_SECONDS), UTC)
+        return replace(result, wake_at=reset_moment(last)) if end.outcome is Outcome.QUOTA_PARKED else result
