@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.settings import Settings, load_settings
-from orchestrator.storage.engine import Database
+from orchestrator.storage.engine import HEAD, Database
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,9 +25,19 @@ def experiment_name(command: F) -> F:
     return click.argument("experiment", required=False)(command)
 
 
-def open_database(settings: Settings | None = None) -> Database:
-    """The results database, at the newest schema."""
+def open_database(settings: Settings | None = None, *, upgrade: bool = False) -> Database:
+    """The results database, at the newest schema.
+
+    Without `upgrade` a server's older schema is left alone and Conflict raised: other machines may be using it, and
+    whoever just looks must not end their work. A file is this machine's own.
+    """
     database = Database((settings or load_settings()).database_url)
+    revision = None if upgrade or database.sqlite else database.revision()
+    if revision is not None and revision < HEAD:
+        raise Conflict(
+            f"the database is at schema {revision}, this program needs {HEAD}: other machines may be using it; "
+            "update the fleet, and start `bakeoff scheduler`, which migrates"
+        )
     database.migrate()
     return database
 

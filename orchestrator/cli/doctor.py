@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import click
 
-from orchestrator.cli.common import as_json, emit
+from orchestrator.cli.common import as_json, emit, open_database
 from orchestrator.domain.errors import BakeoffError, ExitCode
 from orchestrator.settings import Settings, load_settings
 
@@ -73,10 +73,7 @@ def _broker(settings: Settings) -> Finding:
 
 
 def _database(settings: Settings) -> Finding:
-    from orchestrator.storage.engine import Database
-
-    database = Database(settings.database_url)
-    database.migrate()
+    database = open_database(settings)
     return Finding("database", True, f"{database!r} at schema {database.revision()}")
 
 

@@ -62,7 +62,7 @@ def scheduler_command() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    database = open_database(settings)
+    database = open_database(settings, upgrade=True)
     Scheduler(settings, database, celery_app(settings), Leadership(database, settings.machine)).run(stop)
     return ExitCode.OK
 

@@ -33,7 +33,7 @@ def run_command(file: Path, as_json: bool, html: Path | None) -> int:
     settings = load_settings()
     _log_to(settings.home / "logs" / "scheduler.log")
     _interrupt_on_term()
-    database = open_database(settings)
+    database = open_database(settings, upgrade=True)
     planned, answer = plan(load_experiment(file), database)
     require_agents(answer)
     name = planned.loaded.experiment.experiment

@@ -213,6 +213,20 @@ def test_a_worker_of_another_schema_is_refused_with_the_fix(
     assert database.revision() == revision, "a worker does not migrate what others use"
 
 
+def test_whoever_only_looks_does_not_migrate_what_a_fleet_uses(
+    lab: Lab, postgres_databases: PostgresDatabases
+) -> None:
+    with postgres_databases.fresh() as database:
+        with database.write() as connection:
+            connection.execute(sa.text("UPDATE alembic_version SET version_num = '0000'"))
+        env = {"BAKEOFF_DATABASE_URL": database.url.render_as_string(hide_password=False)}
+        status = lab.bakeoff("status", env=env)
+        assert (status.code, "`bakeoff scheduler`, which migrates" in status.err) == (ExitCode.CONFLICT, True), status
+        doctor = lab.bakeoff("doctor", env=env)
+        assert (doctor.code, "MISS conflict: the database is at schema 0000" in doctor.out) == (4, True), doctor
+        assert database.revision() == "0000"
+
+
 def test_resources_that_nobody_serves_are_named(database: Database) -> None:
     from tests.support.world import LATER, WORKER
 
