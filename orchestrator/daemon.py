@@ -19,7 +19,7 @@ from orchestrator.domain.lease import Beat, Observer
 from orchestrator.domain.outcome import Outcome
 from orchestrator.scheduling.dispatch import dispatch
 from orchestrator.settings import Settings
-from orchestrator.storage import attempts, breakers
+from orchestrator.storage import attempts, breakers, quota
 from orchestrator.storage import dispatch as store
 from orchestrator.storage.engine import Database
 from orchestrator.storage.leader import Leadership
@@ -111,6 +111,8 @@ class Scheduler:
             self._end_cancelled()
             breakers.wake(self._database, utc_now())
             store.wake_parked(self._database, utc_now())
+            for change in quota.judge(self._database, utc_now()):
+                log.info("quota %s", change)
         return len(dispatch(self._database, utc_now()))
 
     def _may_act(self) -> bool:

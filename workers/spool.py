@@ -17,14 +17,13 @@ from typing import Any, BinaryIO, TextIO
 from orchestrator.clock import utc_now
 from orchestrator.domain.errors import StorageError
 from orchestrator.storage.engine import Database
-from orchestrator.storage.telemetry import EventRecord, Refused, StageRecord, ship
+from orchestrator.storage.telemetry import Refused, ship
+from workers.spool_lines import Batch
 
 log = logging.getLogger("bakeoff.worker")
 
 _SHIP_SECONDS = 0.5
 _BATCH_BYTES = 1_000_000
-_StageKey = tuple[str, int]
-_TIMES = ("started_at", "ended_at")
 
 
 class Recorder:
@@ -51,6 +50,18 @@ class Recorder:
         """A stage's columns as they stand now; only the first record of a stage needs all of them."""
         with self._lock:
             self._write({"type": "stage", "ordinal": ordinal, "values": dict(values)})
+
+    def used(self, ordinal: int, minute: int, values: Mapping[str, Any]) -> None:
+        """What the stage has used of its account within a minute so far; a later record replaces an earlier one."""
+        with self._lock:
+            self._seq += 1
+            record = {"type": "ledger", "seq": self._seq, "stage": ordinal, "minute": minute, "values": dict(values)}
+            self._write(record)
+
+    def stated(self, values: Mapping[str, Any]) -> None:
+        """What a provider stated about a window of an account."""
+        with self._lock:
+            self._write({"type": "statement", "values": dict(values)})
 
     def close(self) -> None:
         """No more records."""
@@ -179,15 +190,14 @@ class Shipper:
         return True
 
     def _ship(self, lines: list[bytes]) -> None:
-        stage_records: dict[_StageKey, StageRecord] = {}
-        event_records: list[EventRecord] = []
+        batch = Batch()
         for line in lines:
             try:
-                _sort_in(line, stage_records, event_records)
+                batch.take(line)
             except (ValueError, KeyError, TypeError) as error:
                 # Half a line in the middle of a file: the disk was full once.
                 log.warning("telemetry_dropped bytes=%d error=%s", len(line), error)
-        ship(self._database, list(stage_records.values()), event_records)
+        ship(self._database, batch.records())
 
     def _ship_alone(self, path: Path, line: bytes) -> None:
         try:
@@ -211,29 +221,3 @@ def _lock_of_dead(path: Path) -> BinaryIO | None:
         file.close()
         return None
     return file
-
-
-def _sort_in(line: bytes, stage_records: dict[_StageKey, StageRecord], event_records: list[EventRecord]) -> None:
-    record = json.loads(line)
-    if record["type"] == "event":
-        event_records.append(
-            EventRecord(
-                attempt_id=record["attempt"],
-                seq=record["seq"],
-                stage_ordinal=record["stage"],
-                at=datetime.fromisoformat(record["at"]),
-                kind=record["kind"],
-                data=record["data"],
-            )
-        )
-        return
-    key = record["attempt"], record["ordinal"]
-    values = {
-        name: datetime.fromisoformat(value) if name in _TIMES and value else value
-        for name, value in record["values"].items()
-    }
-    earlier = stage_records.get(key)
-    if earlier is not None and "ended_at" in earlier.values and "ended_at" not in values:
-        return  # a finished stage stays as it ended: this was written by a slower thread
-    merged = {**(earlier.values if earlier else {}), **values}
-    stage_records[key] = StageRecord(attempt_id=key[0], ordinal=key[1], values=merged)

@@ -32,6 +32,7 @@ from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView
 from workers.supervision.supervisor import StageEnd, run_stage
 from workers.trail import Trail
+from workers.use import AccountUse
 from workers.worktrees.worktree import JobPaths
 
 # Otherwise live figures go to the database at most this often per stage.
@@ -151,6 +152,7 @@ class _StageLog:
         self._session_id: str | None = None
         self._said = ""
         self._trail = Trail()
+        self._use = AccountUse(frame.recorder, ordinal, model)
         self._next_progress = 0.0
 
     def begin(self) -> None:
@@ -182,6 +184,7 @@ class _StageLog:
         if isinstance(event, MessageSaid):
             self._said = event.text
         self._trail.saw(event)
+        self._use.saw(event)
         if not isinstance(event, _UNRECORDED):
             self._frame.recorder.event(type(event).__name__, _bounded(asdict(event)), self._ordinal)
         now = boot_seconds()

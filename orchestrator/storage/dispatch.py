@@ -11,6 +11,7 @@ from orchestrator.domain.order import Candidate
 from orchestrator.domain.states import JOB_MOVES, JobState, move
 from orchestrator.storage.breakers import load
 from orchestrator.storage.engine import Database, lock_in_order, one_at_a_time
+from orchestrator.storage.quota import ceilings
 from orchestrator.storage.tables import attempts, cells, drains, experiments, is_in, is_live, jobs, leases
 
 # SQLite takes 32,766 parameters, PostgreSQL 65,535; after a broker's death every open hint is due at once.
@@ -105,7 +106,7 @@ def slots(connection: sa.Connection) -> dict[str, Slots]:
     query = sa.select(leases.c.resource, total, sa.func.count(leases.c.attempt_id)).group_by(leases.c.resource)
     counts = {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(query)}
     drained = {row.scope: row.reason for row in connection.execute(sa.select(drains.c.scope, drains.c.reason))}
-    gates = load(connection)
+    gates, quotas = load(connection), ceilings(connection)
     # A profile is no resource, but while it is stopped its jobs go one by one as if it had one slot.
     counts |= {scope: (1, int(gate.probe is not None)) for scope, gate in gates.items() if scope[:8] == "profile:"}
     hinted: dict[str, int] = {}
@@ -120,6 +121,8 @@ def slots(connection: sa.Connection) -> dict[str, Slots]:
         gate = gates.get(name)
         note = f"{name} is drained: {drained[name]}" if name in drained else describe(name, gate) if gate else ""
         now_open = open_slots(whole, busy, gate, drained=name in drained)
+        if name in quotas and quotas[name].sessions < now_open:
+            now_open, note = quotas[name].sessions, f"{name.replace(':', ' ')}: {quotas[name].reason}"
         found[name] = Slots(now_open, busy, hinted.get(name, 0), awaited.get(name, 0), note)
     return found
 

@@ -11,6 +11,7 @@ from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.states import JobState
 from orchestrator.storage.breakers import mark_new
 from orchestrator.storage.engine import Database, one_at_a_time
+from orchestrator.storage.quota import store_windows
 from orchestrator.storage.tables import accounts, cells, experiments, jobs, pools, targets
 
 # Rows per INSERT: large enough to amortise the round trip, small enough for any driver's parameter limit.
@@ -100,6 +101,7 @@ def store_fleet(database: Database, fleet: Fleet) -> None:
                     connection.execute(table.update().where(table.c.name == name).values(**values))
                 else:
                     connection.execute(table.insert().values(name=name, **values))
+        store_windows(connection, fleet)
 
 
 def store_experiment(

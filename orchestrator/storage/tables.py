@@ -352,6 +352,69 @@ breaker_events = sa.Table(
     sa.Index("ix_breaker_events_scope_at", "scope", "at"),
 )
 
+windows = sa.Table(
+    "windows",
+    metadata,
+    # A quota window of an account: as the fleet file has it, as the provider last stated it, or both.
+    sa.Column("account", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("spec", Json),
+    sa.Column("used_ppm", Big),
+    sa.Column("resets_at", UtcDateTime()),
+    sa.Column("length_seconds", sa.Float),
+    sa.Column("stated_at", UtcDateTime()),
+    sa.Column("source", sa.String(16)),
+)
+
+ledger = sa.Table(
+    "ledger",
+    metadata,
+    # What the requests of one stage used of an account within one minute, as of the record numbered `seq`.
+    sa.Column("attempt_id", sa.ForeignKey("attempts.id"), primary_key=True),
+    sa.Column("stage_ordinal", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("minute", Big, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.Integer, nullable=False),
+    sa.Column("account", sa.String(64), nullable=False),
+    sa.Column("model", sa.String(64), nullable=False),
+    _now_column("at"),
+    sa.Column("requests", sa.Integer, nullable=False),
+    sa.Column("requests_without_usage", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("input_tokens", Big),
+    sa.Column("output_tokens", Big),
+    sa.Column("cache_read_tokens", Big),
+    sa.Column("cache_write_tokens", Big),
+    sa.Column("reasoning_tokens", Big),
+    # The last answer of this minute that refused for a short limit and named no reset.
+    sa.Column("refused_at", UtcDateTime()),
+    sa.Index("ix_ledger_account_minute", "account", "minute"),
+)
+
+quota_gates = sa.Table(
+    "quota_gates",
+    metadata,
+    # What the windows and the pace of an account allow at present. NULL sessions: as many as its concurrency.
+    sa.Column("account", sa.String(64), primary_key=True),
+    sa.Column("zones", Json, nullable=False),
+    sa.Column("window_sessions", sa.Integer),
+    sa.Column("reason", PlainText),
+    sa.Column("until", UtcDateTime()),
+    sa.Column("pace_sessions", sa.Integer),
+    sa.Column("pace_changed_at", UtcDateTime()),
+)
+
+quota_events = sa.Table(
+    "quota_events",
+    metadata,
+    # Only ever added to: every change of what an account is allowed.
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("account", sa.String(64), nullable=False),
+    _now_column("at"),
+    sa.Column("sessions", sa.Integer),
+    sa.Column("reason", PlainText, nullable=False),
+    sa.Index("ix_quota_events_account_at", "account", "at"),
+)
+
 drains = sa.Table(
     "drains",
     metadata,

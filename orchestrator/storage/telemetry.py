@@ -1,4 +1,4 @@
-"""Stages and events of attempts. Shipping a record twice stores it once, so a spool may always send again."""
+"""Stages, events and use of attempts. Shipping a record twice stores it once, so a spool may always send again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from orchestrator.domain.errors import BakeoffError
 from orchestrator.storage.engine import Database
+from orchestrator.storage.ledger import LedgerRecord, StatementRecord, store_use
 from orchestrator.storage.tables import events, stages
 
 
@@ -41,21 +42,31 @@ class Refused(BakeoffError):
     kind = "refused"
 
 
-def ship(database: Database, stage_records: Sequence[StageRecord], event_records: Sequence[EventRecord]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """What is shipped together."""
+
+    stages: Sequence[StageRecord] = ()
+    events: Sequence[EventRecord] = ()
+    ledger: Sequence[LedgerRecord] = ()
+    statements: Sequence[StatementRecord] = ()
+
+
+def ship(database: Database, records: Records) -> None:
     """Store the records in one transaction. Raises Refused for what it will never take, which stores none of them."""
-    if not stage_records and not event_records:
+    if not (records.stages or records.events or records.ledger or records.statements):
         return
     try:
-        _ship(database, stage_records, event_records)
+        _ship(database, records)
     except (IntegrityError, DataError, OverflowError) as error:
         raise Refused(f"{type(error).__name__}: {str(error)[:500]}") from error
 
 
-def _ship(database: Database, stage_records: Sequence[StageRecord], event_records: Sequence[EventRecord]) -> None:
+def _ship(database: Database, records: Records) -> None:
     with database.write() as connection:
-        for record in stage_records:
+        for record in records.stages:
             _upsert_stage(connection, record)
-        if event_records:
+        if records.events:
             rows = [
                 {
                     "attempt_id": event.attempt_id,
@@ -65,9 +76,10 @@ def _ship(database: Database, stage_records: Sequence[StageRecord], event_record
                     "kind": event.kind,
                     "data": dict(event.data),
                 }
-                for event in event_records
+                for event in records.events
             ]
             connection.execute(_insert(connection, events).on_conflict_do_nothing(), rows)
+        store_use(connection, records.ledger, records.statements)
 
 
 def _insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:

@@ -17,6 +17,7 @@ from orchestrator.storage.attempts.slots import free_for_new, hand_out
 from orchestrator.storage.attempts.values import Claim, NoFreeSlot, Refusal, WorkerIdentity
 from orchestrator.storage.dispatch import resources_of
 from orchestrator.storage.engine import Database
+from orchestrator.storage.quota import ceilings
 from orchestrator.storage.tables import attempts, is_in, jobs
 
 
@@ -94,7 +95,8 @@ def _grant(connection: sa.Connection, hints: Sequence[Hinted], fresh: dict[int, 
     now = hints[0].now
     needs = {index: resources_of(row.needs) for index, row in fresh.items()}
     wanted = Counter(name for names in needs.values() for name in names)
-    free = {name: free_for_new(connection, name, wanted[name]) for name in sorted(wanted)}
+    quotas = ceilings(connection)
+    free = {name: free_for_new(connection, name, wanted[name], quotas.get(name)) for name in sorted(wanted)}
     gates = Gates(connection, [row.cell_id for row in fresh.values()], now)
     answers: dict[int, Answer] = {}
     grants: list[tuple[str, int, str]] = []

@@ -10,6 +10,7 @@ from orchestrator.domain.errors import StaleAttempt
 from orchestrator.storage.attempts.values import Parked
 from orchestrator.storage.breakers import begin_probes, lock
 from orchestrator.storage.engine import Database
+from orchestrator.storage.quota import Ceiling
 from orchestrator.storage.tables import attempts, is_live, leases
 
 _FREE = (
@@ -21,6 +22,7 @@ _FREE = (
 )
 # An attempt that is under way goes before one that has not begun.
 _FREE_FOR_NEW = _FREE.where(~sa.exists().where(attempts.c.waits_for == sa.bindparam("wanted"), is_live))
+_BUSY = sa.select(sa.func.count(leases.c.attempt_id)).where(leases.c.resource == sa.bindparam("wanted"))
 _TAKE = (
     leases.update()
     .where(leases.c.resource == sa.bindparam("of"), leases.c.slot == sa.bindparam("number"))
@@ -51,9 +53,13 @@ _RELEASE = (
 _RELEASE_ONE = _RELEASE.where(leases.c.resource == sa.bindparam("given"))
 
 
-def free_for_new(connection: sa.Connection, resource: str, most: int) -> list[int]:
-    """Up to `most` slots that new attempts may take, locked until the transaction ends."""
-    return list(connection.execute(_FREE_FOR_NEW, {"wanted": resource, "most": most}).scalars())
+def free_for_new(connection: sa.Connection, resource: str, most: int, ceiling: Ceiling | None = None) -> list[int]:
+    """Up to `most` slots that new attempts may take within the quota, locked until the transaction ends."""
+    free = list(connection.execute(_FREE_FOR_NEW, {"wanted": resource, "most": most}).scalars())
+    if ceiling is None:
+        return free
+    busy = connection.execute(_BUSY, {"wanted": resource}).scalar_one()
+    return free[: max(0, ceiling.sessions - busy)]
 
 
 def hand_out(connection: sa.Connection, grants: Iterable[tuple[str, int, str]], now: datetime) -> None:

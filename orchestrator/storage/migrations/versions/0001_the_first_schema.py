@@ -297,6 +297,65 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("attempt_id", "seq", name=op.f("pk_events")),
     )
     op.create_table(
+        "windows",
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("spec", sa.JSON(), nullable=True),
+        sa.Column("used_ppm", sa.BigInteger(), nullable=True),
+        sa.Column("resets_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("length_seconds", sa.Float(), nullable=True),
+        sa.Column("stated_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("source", sa.String(length=16), nullable=True),
+        sa.PrimaryKeyConstraint("account", "name", name=op.f("pk_windows")),
+    )
+    op.create_table(
+        "quota_gates",
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("zones", sa.JSON(), nullable=False),
+        sa.Column("window_sessions", sa.Integer(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("pace_sessions", sa.Integer(), nullable=True),
+        sa.Column("pace_changed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("account", name=op.f("pk_quota_gates")),
+    )
+    op.create_table(
+        "quota_events",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("sessions", sa.Integer(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_quota_events")),
+    )
+    with op.batch_alter_table("quota_events", schema=None) as batch_op:
+        batch_op.create_index("ix_quota_events_account_at", ["account", "at"], unique=False)
+
+    op.create_table(
+        "ledger",
+        sa.Column("attempt_id", sa.String(length=32), nullable=False),
+        sa.Column("stage_ordinal", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("minute", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("model", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("requests", sa.Integer(), nullable=False),
+        sa.Column("requests_without_usage", sa.Integer(), nullable=False),
+        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("input_tokens", sa.BigInteger(), nullable=True),
+        sa.Column("output_tokens", sa.BigInteger(), nullable=True),
+        sa.Column("cache_read_tokens", sa.BigInteger(), nullable=True),
+        sa.Column("cache_write_tokens", sa.BigInteger(), nullable=True),
+        sa.Column("reasoning_tokens", sa.BigInteger(), nullable=True),
+        sa.Column("refused_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["attempt_id"], ["attempts.id"], name=op.f("fk_ledger_attempt_id")),
+        sa.PrimaryKeyConstraint("attempt_id", "stage_ordinal", "minute", name=op.f("pk_ledger")),
+    )
+    with op.batch_alter_table("ledger", schema=None) as batch_op:
+        batch_op.create_index("ix_ledger_account_minute", ["account", "minute"], unique=False)
+
+    op.create_table(
         "stages",
         sa.Column("attempt_id", sa.String(length=32), nullable=False),
         sa.Column("ordinal", sa.Integer(), autoincrement=False, nullable=False),
@@ -351,6 +410,16 @@ def upgrade() -> None:
 def downgrade() -> None:
 
     op.drop_table("stages")
+    with op.batch_alter_table("ledger", schema=None) as batch_op:
+        batch_op.drop_index("ix_ledger_account_minute")
+
+    op.drop_table("ledger")
+    with op.batch_alter_table("quota_events", schema=None) as batch_op:
+        batch_op.drop_index("ix_quota_events_account_at")
+
+    op.drop_table("quota_events")
+    op.drop_table("quota_gates")
+    op.drop_table("windows")
     op.drop_table("events")
     with op.batch_alter_table("checks", schema=None) as batch_op:
         batch_op.drop_index("ix_checks_target_id_kind")
