@@ -1,13 +1,17 @@
-"""Fixtures that many tests share: results databases, each test on SQLite and on a real PostgreSQL."""
+"""Fixtures that many tests share: results databases of both kinds, a broker, and a whole installation."""
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from orchestrator.embedded import EmbeddedBroker
 from orchestrator.storage.engine import Database
 from tests.support.databases import Databases, PostgresDatabases, SqliteDatabases
+from tests.support.lab import Lab
 from tests.support.postgres import MissingWheel, PostgresServer
 
 # CI looks at the same examples every time, so that what it says is about the change; a laptop looks at new ones.
@@ -54,3 +58,18 @@ def database(databases: Databases) -> Iterator[Database]:
     """A migrated, empty results database."""
     with databases.fresh() as fresh:
         yield fresh
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    """A private Valkey."""
+    made = EmbeddedBroker(tmp_path / "broker.log")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """One user's machine, whose models nobody serves."""
+    with closing(Lab(tmp_path)) as one:
+        yield one

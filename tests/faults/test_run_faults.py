@@ -4,9 +4,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -16,12 +14,6 @@ from tests.support.processes import alive, children, descendants, kill, send
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with closing(Lab(tmp_path)) as one:
-        yield one
 
 
 def finishes(lab: Lab, process: subprocess.Popen[str] | None = None) -> None:

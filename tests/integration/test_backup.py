@@ -3,11 +3,8 @@
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
-import pytest
 import sqlalchemy as sa
 
 from orchestrator.domain.errors import ExitCode
@@ -18,19 +15,6 @@ from tests.support.databases import PostgresDatabases
 from tests.support.lab import Lab
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import until
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with closing(Lab(tmp_path)) as one:
-        yield one
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    made = EmbeddedBroker(tmp_path / "broker.log")
-    yield made
-    made.stop()
 
 
 def states(database: Database) -> Counter[str]:

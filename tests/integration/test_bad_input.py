@@ -18,12 +18,6 @@ from tests.support.repos import git
 from tests.support.waiting import until
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with closing(Lab(tmp_path)) as one:
-        yield one
-
-
 def fails(lab: Lab, code: ExitCode, *words: str, command: tuple[str, ...] = ("run",)) -> str:
     """The command fails with this code and says all these words on standard error, and nothing elsewhere."""
     done = lab.bakeoff(*command, str(lab.file))

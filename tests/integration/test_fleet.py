@@ -5,8 +5,6 @@ import os
 import signal
 import ssl
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +28,6 @@ from tests.support.world import NOW, A, add, hints, state
 from workers.envelopes import envelope_fault
 from workers.registrar import require_fit, wrong_version
 from workers.tasks import parse_hint
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with closing(Lab(tmp_path)) as one:
-        yield one
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    made = EmbeddedBroker(tmp_path / "broker.log")
-    yield made
-    made.stop()
-
 
 # -- schedulers --
 

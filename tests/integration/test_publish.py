@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,6 @@ from orchestrator.settings import load_settings
 from orchestrator.storage.dispatch import Hint, HintLabel
 
 QUEUE = "gpu.box"
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    made = EmbeddedBroker(tmp_path / "broker.log")
-    yield made
-    made.stop()
 
 
 def hints(count: int) -> list[Hint]:

@@ -2,8 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -27,12 +25,6 @@ def rabbit() -> Iterator[Rabbit]:
         pytest.skip(str(missing))
     yield server
     server.stop()
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with closing(Lab(tmp_path)) as one:
-        yield one
 
 
 def begin(lab: Lab, rabbit: Rabbit, database: Database, *, repeats: int, agent: str = "quick") -> None:

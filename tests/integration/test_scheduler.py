@@ -30,13 +30,6 @@ from workers.supervision.lease import LeaseView
 QUEUE = f"{KEY_PREFIX}cloud.a"
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    made = EmbeddedBroker(tmp_path / "broker.log")
-    yield made
-    made.stop()
-
-
 def settings_for(home: Path, database: Database, broker: EmbeddedBroker | None = None) -> Settings:
     return Settings(
         home=home,

@@ -1,20 +1,11 @@
 """Commands that explain and steer, against a run that goes on: retune."""
 
 import json
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from orchestrator.domain.errors import ExitCode
 from tests.support.lab import Lab
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with closing(Lab(tmp_path)) as one:
-        yield one
 
 
 def test_a_running_job_is_guarded_by_the_limits_it_is_given(lab: Lab) -> None:
@@ -114,4 +105,43 @@ def test_why_of_jobs_that_are_none(lab: Lab, job: str, words: str) -> None:
     assert lab.bakeoff("submit", str(lab.file)).code == ExitCode.OK
     done = lab.bakeoff("why", job)
     assert (done.code, done.out) == (ExitCode.NOT_FOUND, "")
+    assert words in done.err
+
+
+# -- simulate --
+
+
+def test_a_file_is_simulated_on_its_fleet_with_its_guesses_told(lab: Lab) -> None:
+    lab.write(repeats=4, limits={"wall_timeout": "10m"})
+    told = lab.bakeoff("simulate", str(lab.file))
+    assert told.code == ExitCode.OK, told.err
+    assert "4 of 4 durations are guesses of 10m00s: their longest wall_timeout" in told.out
+    document = json.loads(lab.bakeoff("simulate", str(lab.file), "--unknown", "1m", "--json").out)
+    assert (document["makespan_seconds"], document["ratio"], document["guessed"]) == (240.0, 1.0, 4)
+    document = json.loads(
+        lab.bakeoff("simulate", str(lab.file), "--unknown", "1m", "--with", "account:cloud=2", "--json").out
+    )
+    assert document["makespan_seconds"] == 120.0
+    [cloud] = [one for one in document["resources"] if one["name"] == "account:cloud"]
+    assert (cloud["slots"], cloud["utilisation"]) == (2, 1.0)
+    closed = lab.bakeoff("simulate", str(lab.file), "--with", "account:cloud=0")
+    assert "4 jobs need a resource without a slot and never start" in closed.out
+    assert lab.results.jobs() == [], "nothing is stored"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "FILE, --trials and --jobs"),
+        (("--jobs", "5", "--trials", "x.csv"), "name one of"),
+        (("--jobs", "0"), "--jobs"),
+        (("experiment.yaml", "--with", "account:cloud"), "RESOURCE=SLOTS"),
+        (("experiment.yaml", "--with", "pool:x=3"), "account:cloud"),
+        (("experiment.yaml", "--unknown", "soon"), "90s, 15m"),
+    ],
+)
+def test_simulations_that_are_none(lab: Lab, arguments: tuple[str, ...], words: str) -> None:
+    lab.write()
+    done = lab.bakeoff("simulate", *arguments)
+    assert (done.code, done.out) == (ExitCode.USAGE, ""), done
     assert words in done.err

@@ -1,7 +1,6 @@
 """Broker and database behind TLS: a fleet that works, and certificates that are not accepted."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,12 +34,6 @@ class Shared(NamedTuple):
             "BAKEOFF_BROKER_CA": str(ca),
             "BAKEOFF_DATABASE_URL": f"{database}?sslmode=verify-full&sslrootcert={ca}",
         }
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with closing(Lab(tmp_path)) as one:
-        yield one
 
 
 @pytest.fixture
