@@ -30,6 +30,7 @@ _COMMANDS = {
     "scheduler": ("fleet", "Run the scheduler."),
     "flower": ("fleet", "Start Flower, with a login."),
     "doctor": ("doctor", "Check this machine and say what is missing."),
+    "simulate": ("simulate", "Foretell how long a fleet takes, by the production order code."),
     "schema": ("plan", "Print the JSON Schema of a file, for editors."),
 }
 

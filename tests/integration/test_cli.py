@@ -34,6 +34,7 @@ COMMANDS = (
     "scheduler",
     "flower",
     "doctor",
+    "simulate",
     "schema",
 )
 
@@ -170,7 +171,7 @@ def test_completion_script(lab: Lab) -> None:
         assert done.code == ExitCode.OK, done.err
         assert "_bakeoff_completion" in done.out
     words = lab.bakeoff(env={"_BAKEOFF_COMPLETE": "bash_complete", "COMP_WORDS": "bakeoff re", "COMP_CWORD": "1"})
-    assert words.out.split() == ["plain,report", "plain,resume", "plain,requeue"]
+    assert words.out.split() == ["plain,report", "plain,resume", "plain,requeue", "plain,retune"]
 
 
 def test_a_reader_that_leaves_is_no_error(lab: Lab) -> None:

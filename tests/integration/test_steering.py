@@ -1,11 +1,20 @@
 """Commands that explain and steer, against a run that goes on: retune."""
 
 import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from orchestrator.domain.errors import ExitCode
 from tests.support.lab import Lab
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with closing(Lab(tmp_path)) as one:
+        yield one
 
 
 def test_a_running_job_is_guarded_by_the_limits_it_is_given(lab: Lab) -> None:

@@ -1,14 +1,19 @@
 """Simulated fleets: what must come out whatever goes in, and how large they may be."""
 
+import gzip
 import random
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.analysis.simulate import SimulatedJob, guessed_from_others, simulate
+from orchestrator.analysis.workload import Trial, generated, recorded, shares
+from orchestrator.domain.errors import InvalidInput
+from orchestrator.files.trials import load_trials
 
 POOL, ACCOUNT = ("pool:x",), ("account:a",)
 BOTH = ("account:a", "pool:x")
@@ -103,3 +108,58 @@ def test_a_thousand_slots_and_a_hundred_thousand_jobs_take_seconds(tick: float) 
 def test_a_guess_is_the_median_of_the_same_task_under_other_profiles() -> None:
     jobs = [("t", "a"), ("t", "a"), ("t", "b"), ("t", "b"), ("t", "c"), ("u", "a")]
     assert guessed_from_others(jobs, [1.0, 3.0, 10.0, 30.0, 50.0, 7.0]) == [30.0, 30.0, 3.0, 3.0, 6.5, None]
+
+
+# -- workloads --
+
+
+@given(st.integers(6, 5000))
+def test_generated_slots_add_up(slots: int) -> None:
+    found = shares(slots)
+    assert min(found.values()) >= 1
+    assert slots <= sum(found.values()) <= slots + len(found)
+
+
+def test_a_generated_workload_depends_on_its_seed_alone() -> None:
+    assert generated(500, 20, 7) == generated(500, 20, 7)
+    assert generated(500, 20, 7) != generated(500, 20, 8)
+    assert len(generated(501, 20, 7).jobs) == 501
+
+
+def test_a_task_of_one_submission_has_no_guess() -> None:
+    work = recorded([Trial("t", "a", 5.0), Trial("t", "b", 6.0), Trial("u", "a", 7.0)], 2, 0)
+    assert (work.known, work.guessed, work.slots) == (2, 1, {"pool:recorded": 2})
+
+
+def test_trials_are_read_with_either_kind_of_time(tmp_path: Path) -> None:
+    plain, packed = tmp_path / "a.csv", tmp_path / "b.csv.gz"
+    plain.write_text("task,submission,seconds\nt,a,5\nt,b,\n")
+    assert load_trials(plain) == ([Trial("t", "a", 5.0)], 1)
+    with gzip.open(packed, "wt") as file:
+        file.write("ended,started,task,submission,more\n2026-01-01T00:01:00,2026-01-01T00:00:30,t,a,x\n")
+    assert load_trials(packed) == ([Trial("t", "a", 30.0)], 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "submission, task"),
+        ("task,submission\n", "started"),
+        ("task,submission,seconds\nt,a,-1\n", r"a.csv:2: time: lasted -1 s"),
+        ("task,submission,seconds\nt,a,nan\n", "nan"),
+        ("task,submission,seconds\nt,a,soon\n", "soon"),
+        ("task,submission,seconds\nt,a,\n", "holds no trial"),
+        ("task,submission,started,ended\nt,a,2026-01-01T00:00:00Z,2026-01-01T00:00:01\n", "time zone"),
+    ],
+)
+def test_tables_that_are_no_trials(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InvalidInput, match=words):
+        load_trials(tmp_path / "a.csv")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv.gz").write_bytes(b"no gzip")
+    for name in ("a.csv.gz", "missing.csv"):
+        with pytest.raises(InvalidInput, match="cannot be read"):
+            load_trials(tmp_path / name)
