@@ -10,6 +10,7 @@ from workers.gateway.server import Gateway
 from workers.heartbeat import Heartbeats
 from workers.slots import JobDesk
 from workers.spool import Shipper
+from workers.supervision.meter import Meter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class WorkerContext:
     gateway: Gateway
     heartbeats: Heartbeats
     shipper: Shipper
+    meter: Meter
     artifacts: ArtifactStore
     identity: WorkerIdentity
     host_env: dict[str, str]

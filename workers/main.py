@@ -33,6 +33,7 @@ from workers.heartbeat import Heartbeats
 from workers.registrar import Registrar, require_fit
 from workers.slots import JobDesk
 from workers.spool import Shipper
+from workers.supervision.meter import Meter
 from workers.supervision.sweep import sweep
 from workers.tasks import register
 
@@ -90,6 +91,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     context.gateway.start()
     context.heartbeats.start()
     context.shipper.start()
+    context.meter.start()
     name = f"{queue}@{settings.machine}.{context.identity.pid}"
 
     def switch(on: bool) -> None:
@@ -111,6 +113,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
         registrar.stop()
         context.heartbeats.stop()
         context.shipper.stop()
+        context.meter.stop()
         context.gateway.stop()
         database.close()
 
@@ -127,6 +130,7 @@ def make_context(settings: Settings, database: Database, resource: str, places: 
         gateway=Gateway(),
         heartbeats=Heartbeats(settings, database),
         shipper=Shipper(database),
+        meter=Meter(),
         artifacts=ArtifactStore(settings.artifacts),
         identity=identity,
         desk=JobDesk(database, identity, resource, places),

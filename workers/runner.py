@@ -164,7 +164,13 @@ class Attempt:
             resumed_from=resumed.earlier.attempt_id if resumed else None,
             resumed_stages=resumed.last_ordinal if resumed else None,
         )
-        end = self._loop(spec, tree)
+        attempt_id, meter = self._claim.attempt_id, self._context.meter
+        meter.watch(attempt_id, lambda: self._retuned(spec).limits, tree.paths.run, self._inbox)
+        try:
+            end = self._loop(spec, tree)
+        finally:
+            # What checks and setup take is not the agent's doing.
+            meter.drop(attempt_id)
         if end.outcome is Outcome.QUOTA_PARKED:
             # The work goes on after the reset. Its slot goes back together with the account's parking, not before:
             # the next job would start on a limit that is used up.

@@ -31,6 +31,15 @@ class Limits(BaseModel):
         8, ge=2, description="Times a cycle of 1-4 identical tool calls may follow itself."
     )
     max_output_bytes: int = Field(64 * 1024 * 1024, ge=4096, description="Kept output of one stage.")
+    max_memory_bytes: int | None = Field(
+        None, ge=1, description="Memory of all processes of one attempt; absent = unlimited."
+    )
+    max_processes: int | None = Field(
+        2000, ge=1, description="Processes of one attempt, tools and tests included; absent = unlimited."
+    )
+    max_disk_bytes: int | None = Field(
+        None, ge=1, description="Worktree, HOME and temporary files of one attempt; absent = unlimited."
+    )
     context_warn_percent: float = Field(70.0, gt=0, le=100)
     context_compact_percent: float = Field(85.0, gt=0, le=100)
     context_kill_percent: float = Field(95.0, gt=0, le=100)

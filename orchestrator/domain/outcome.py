@@ -26,6 +26,9 @@ class Outcome(StrEnum):
     TOKEN_LIMIT = "token_limit"  # noqa: S105 - an outcome, not a secret
     COST_LIMIT = "cost_limit"
     OUTPUT_LIMIT = "output_limit"
+    MEMORY_LIMIT = "memory_limit"
+    PROCESS_LIMIT = "process_limit"
+    DISK_LIMIT = "disk_limit"
     CONTEXT_KILL = "context_kill"
     COMPACTION_FAILED = "compaction_failed"
     LOOP_DETECTED = "loop_detected"

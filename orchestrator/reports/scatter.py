@@ -122,8 +122,8 @@ def _title(point: Point) -> str:
 
 
 def _nice_steps(most: float, target: int = 4) -> list[float]:
-    """Round values from 0 up to at least `most`, about `target` of them."""
-    if most <= 0:
+    """Round values from 0 up to at least `most` micro-dollars, about `target` of them."""
+    if most < 1:
         return [0.0, 1e6]
     rough = most / target
     size = 10 ** floor(log10(rough))

@@ -216,13 +216,26 @@ _LIMITS = {
 }
 
 
+def test_who_takes_too_much_of_the_machine_is_ended(lab: Lab) -> None:
+    expected = {"glutton": "memory_limit", "swarm": "process_limit", "hoarder": "disk_limit", "chatty": "turn_limit"}
+    lab.write_fleet(slots=4, models={name: {} for name in expected})
+    caps = {"max_memory_bytes": 250_000_000, "max_processes": 30, "max_disk_bytes": 20_000_000, "max_turns": 3}
+    lab.write(agent="reference", profiles={name: name for name in expected}, limits={"grace": "200ms", **caps})
+    done = lab.run()
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    jobs = lab.results.jobs()
+    assert {row["profile"]: row["outcome"] for row in jobs} == expected, [row["detail"] for row in jobs]
+    lab.assert_clean()
+
+
 def test_a_long_limit_parks_job_and_account_and_the_job_wakes_by_itself(lab: Lab) -> None:
     lab.write_fleet(models={"used-up": {"account": "cloud"}})
     lab.write(agent="reference", profiles={"one": "used-up"}, repeats=2, limits={"rate_limit_wait": "1s"})
     process = lab.start("run", str(lab.file))
     parked = lab.await_job("parked")
-    (account,) = lab.results.rows("SELECT * FROM accounts")
-    assert account["parked_until"] >= parked["wake_at"] > parked["created_at"]
+    (breaker,) = lab.results.rows("SELECT * FROM breakers")
+    assert (breaker["scope"], breaker["failures"]) == ("account:cloud", 0)
+    assert breaker["until"] >= parked["wake_at"] > parked["created_at"]
     status = lab.bakeoff("status", "--json")
     reasons = {job["state"]: job["waiting_reason"] for job in json.loads(status.out)["jobs"]}
     assert "quota_parked" in reasons["parked"]
@@ -232,6 +245,10 @@ def test_a_long_limit_parks_job_and_account_and_the_job_wakes_by_itself(lab: Lab
     assert lab.results.outcomes()[0] == "quota_parked"
     assert {row["state"] for row in lab.results.jobs()} == {"done"}
     assert [row["infra_attempts"] for row in lab.results.jobs()] == [0, 0]
+    moves = lab.results.rows("SELECT scope, to_state FROM breaker_events ORDER BY id")
+    # Which of the two jobs is the probe decides whether the other one meets the limit again.
+    once = [("account:cloud", state) for state in ("open", "half_open", "closed")]
+    assert [(row["scope"], row["to_state"]) for row in moves] in (once, once * 2)
     lab.assert_clean()
 
 

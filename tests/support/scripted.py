@@ -65,6 +65,9 @@ _MODELS: dict[str, list[object]] = {
         {"match": {"first": "# Hand-over"}, "turns": [{"bash": "ls", "usage": {"prompt_tokens": 81_000}}]},
         {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"bash": "echo lost >> steps.txt"}]},
     ],
+    "glutton": [{"turns": [{"bash": "python3 -c 'x = bytes([1]) * 300_000_000; import time; time.sleep(600)'"}]}],
+    "swarm": [{"turns": [{"bash": "for i in $(seq 40); do sleep 600 & done; wait"}]}],
+    "hoarder": [{"turns": [{"bash": "head -c 30000000 /dev/urandom > big; sleep 600"}]}],
     "locked": [{"turns": [{"error": {"kind": "auth"}}]}],
     "*": _does(),
 }

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from workers.supervision.marks import Owner
 
 _PROC = Path("/proc")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Stat(NamedTuple):
@@ -69,6 +70,15 @@ def realtime_limit(pid: int) -> int | None:
         return None
     values = [line.split()[4] for line in text.splitlines() if line.startswith("Max realtime timeout")]
     return int(values[0]) if values and values[0].isdecimal() else None
+
+
+def own_memory_bytes(pid: int) -> int:
+    """Resident memory of a process that it shares with no file; 0 when it is gone."""
+    try:
+        resident, shared = (_PROC / str(pid) / "statm").read_text().split()[1:3]
+    except OSError:
+        return 0
+    return (int(resident) - int(shared)) * _PAGE_BYTES
 
 
 def pid_namespace(pid: int | None = None) -> int | None:
