@@ -6,9 +6,10 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 from orchestrator.clock import boot_seconds, utc_now
+from orchestrator.domain.breaker import admits, describe
 from orchestrator.domain.errors import Conflict, StorageError
 from orchestrator.settings import Settings
-from orchestrator.storage import drains, machines
+from orchestrator.storage import breakers, drains, machines
 from orchestrator.storage.engine import HEAD, Database
 from orchestrator.storage.leader import fleet_version
 from workers.context import WorkerContext
@@ -101,10 +102,20 @@ class Registrar:
         if boot_seconds() >= self._next_announcement:
             machines.announce(database, identity, self._worker, self._capabilities, utc_now())
             self._next_announcement = boot_seconds() + _ANNOUNCE_SECONDS
-        drain = drains.drained(database).get(f"machine:{identity.machine}")
-        closed_for = f"drained: {drain.reason}" if drain else wrong_version(database, self._context.settings)
+        closed_for = self._why_closed(f"machine:{identity.machine}")
         if (closed_for is None) != (self._closed_for is None):
             log.warning("worker_%s reason=%s", "takes_no_new_jobs" if closed_for else "takes_jobs_again", closed_for)
             self._consume(closed_for is None)
         self._closed_for = closed_for
         self._recover()
+
+    def _why_closed(self, machine: str) -> str | None:
+        """Why this worker may take no new jobs now; None when it may."""
+        database = self._context.database
+        drain = drains.drained(database).get(machine)
+        if drain is not None:
+            return f"drained: {drain.reason}"
+        breaker = breakers.all_breakers(database).get(machine)
+        if breaker is not None and not admits(breaker):
+            return describe(machine, breaker)
+        return wrong_version(database, self._context.settings)

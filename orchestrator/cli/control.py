@@ -12,7 +12,7 @@ from orchestrator.clock import utc_now
 from orchestrator.domain.errors import ExitCode, NotFound
 from orchestrator.domain.experiment import normal_limit
 from orchestrator.domain.limits import Limits
-from orchestrator.storage import control, drains, machines, retune
+from orchestrator.storage import breakers, control, drains, machines, retune
 from orchestrator.storage.control import Selection
 from orchestrator.storage.engine import Database
 
@@ -42,6 +42,10 @@ class Choice:
         anywhere = experiment is None and (jobs or self.scopes)
         # Nothing but accounts, pools and machines: then these themselves are meant, and not only their jobs.
         self.whole_scopes = bool(self.scopes) and not (experiment or profile or target or jobs)
+        # Breakers are of whole accounts, pools and machines, or of one profile of one experiment.
+        self.breakers = self.scopes if self.whole_scopes else []
+        if profile and not (self.scopes or target or jobs):
+            self.breakers = [f"profile:{chosen_experiment(database, experiment)}/{profile}"]
         self.selection = Selection(
             experiment=None if anywhere else chosen_experiment(database, experiment),
             profile=profile,
@@ -128,14 +132,18 @@ def drain_command(reason: str, as_json: bool, **options: Any) -> int:
 @as_json
 def resume_command(as_json: bool, **options: Any) -> int:
     """Undo `pause` and `drain`: the paused jobs of EXPERIMENT (default: the newest) are ready again, and a named
-    account, pool or machine takes new work.
+    account, pool or machine takes new work. Where failures had stopped it, or a profile, it goes on at once.
     """
     database = open_database()
     choice = Choice(database, **options)
     lifted = drains.lift(database, choice.scopes) if choice.whole_scopes else 0
+    closed = breakers.reset(database, choice.breakers, utc_now())
     count = control.resume(database, choice.selection)
-    text = f"{count} jobs go on" + (f"; {lifted} drains lifted." if choice.whole_scopes else ".")
-    return _say(as_json, {"resumed": count, "drains_lifted": lifted}, text)
+    parts = [f"{count} jobs go on"]
+    parts += [f"{lifted} drains lifted"] if choice.whole_scopes else []
+    parts += [f"{closed} breakers closed"] if choice.breakers else []
+    counts = {"resumed": count, "drains_lifted": lifted, "breakers_closed": closed}
+    return _say(as_json, counts, "; ".join(parts) + ".")
 
 
 @click.command("cancel")

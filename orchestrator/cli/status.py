@@ -6,13 +6,18 @@ from orchestrator.cli.common import as_json, chosen_experiment, emit, experiment
 from orchestrator.clock import utc_now
 from orchestrator.domain.errors import ExitCode
 
+# Of the breakers' latest openings; `--json` has more.
+_OPENINGS_SHOWN = 5
+
 
 @click.command("status")
 @experiment_name
 @as_json
 def status_command(experiment: str | None, as_json: bool) -> int:
     """Show every job of EXPERIMENT (default: the newest), the slots, and the workers."""
+    from orchestrator.domain.breaker import describe
     from orchestrator.reports.live_rows import live_view
+    from orchestrator.storage.breakers import all_breakers, history
     from orchestrator.storage.machines import SILENT_AFTER, workers
 
     database = open_database()
@@ -20,6 +25,8 @@ def status_command(experiment: str | None, as_json: bool) -> int:
     now = utc_now()
     view = live_view(database, name, now)
     known = workers(database)
+    breakers = all_breakers(database)
+    moves = history(database)
     if as_json:
         emit(
             {
@@ -28,6 +35,11 @@ def status_command(experiment: str | None, as_json: bool) -> int:
                 "eta_seconds": view.eta_seconds,
                 "jobs": [vars(job) for job in view.jobs],
                 "resources": [vars(resource) for resource in view.resources],
+                "breakers": [
+                    vars(breaker) | {"scope": scope, "keys": sorted(breaker.keys)}
+                    for scope, breaker in breakers.items()
+                ],
+                "breaker_events": [move._asdict() for move in moves],
                 "workers": [worker._asdict() | {"silent": now - worker.seen_at > SILENT_AFTER} for worker in known],
             }
         )
@@ -46,6 +58,12 @@ def status_command(experiment: str | None, as_json: bool) -> int:
             str(job.job_id), Text(job.key), Text(job.state), Text(job.outcome or "-"), Text(job.waiting_reason)
         )
     console.print(table)
+    for scope, breaker in breakers.items():
+        if text := describe(scope, breaker):
+            console.print(Text(text))
+    for opened in [move for move in moves if move.until is not None][:_OPENINGS_SHOWN]:
+        when, until = f"{opened.at:%Y-%m-%d %H:%M:%S}", f"{opened.until:%H:%M:%S} UTC"
+        console.print(Text(f"{when} {opened.scope} was stopped until {until}: {opened.cause}"))
     for worker in known:
         silent = " [red](silent)[/]" if now - worker.seen_at > SILENT_AFTER else ""
         console.print(
