@@ -18,6 +18,7 @@ from orchestrator.domain.errors import StorageError
 from orchestrator.domain.lease import Beat, Observer
 from orchestrator.domain.outcome import Outcome
 from orchestrator.scheduling.dispatch import dispatch
+from orchestrator.scheduling.pools import settle
 from orchestrator.settings import Settings
 from orchestrator.storage import attempts, breakers, quota
 from orchestrator.storage import dispatch as store
@@ -111,6 +112,8 @@ class Scheduler:
             self._end_cancelled()
             breakers.wake(self._database, utc_now())
             store.wake_parked(self._database, utc_now())
+            for pool in settle(self._database, utc_now()):
+                log.warning("pool_slots_changed %s", pool)
             for change in quota.judge(self._database, utc_now()):
                 log.info("quota %s", change)
         return len(dispatch(self._database, utc_now()))

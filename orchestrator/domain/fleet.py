@@ -124,7 +124,13 @@ class Pool(Model):
     base_url: Url
     protocol: Protocol = "chat"
     key: SecretName | None = None
-    slots: int = Field(1, ge=1, le=10_000, strict=True, description="Requests served at a time.")
+    slots: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        strict=True,
+        description="At most so many requests at a time; default: as many as the server tells, or 1.",
+    )
     lease: LeasePolicy = Field(
         "attempt", description="Held for the whole attempt, or only for the stages that use it."
     )
@@ -160,6 +166,6 @@ class Fleet(Model):
         return f"account:{entry.account}" if entry.account else f"pool:{entry.pool}"
 
     def capacities(self) -> dict[str, int]:
-        """Slots of every resource."""
+        """Slots of every resource, as far as this file alone tells."""
         accounts = {f"account:{name}": account.concurrency for name, account in self.accounts.items()}
-        return accounts | {f"pool:{name}": pool.slots for name, pool in self.pools.items()}
+        return accounts | {f"pool:{name}": pool.slots or 1 for name, pool in self.pools.items()}

@@ -11,6 +11,7 @@ from orchestrator.domain.jobspec import JobSpec, TargetSpec
 from orchestrator.domain.preflight import Answer, Question, TargetQuestion
 from orchestrator.files import Loaded
 from orchestrator.scheduling.planned import Plan, PlannedJob, make_plan, target_hashes
+from orchestrator.scheduling.pools import wanted_slots
 from orchestrator.settings import child_environment
 from orchestrator.storage import submit as store
 from orchestrator.storage.dispatch import ensure_slots
@@ -133,7 +134,7 @@ def submit(planned: Plan, database: Database, now: datetime) -> int:
     require_effect(planned)
     loaded = planned.loaded
     store.store_fleet(database, loaded.fleet)
-    ensure_slots(database, loaded.fleet.capacities())
+    ensure_slots(database, loaded.fleet.capacities() | wanted_slots(database, now))
     cells = {job.cell.cell_hash: job.cell for job in planned.jobs}
     target_hash = target_hashes(cells.values())
     dumped = SpecDumps()

@@ -11,6 +11,7 @@ from orchestrator.domain.order import Candidate
 from orchestrator.domain.states import JOB_MOVES, JobState, move
 from orchestrator.storage.breakers import load
 from orchestrator.storage.engine import Database, lock_in_order, one_at_a_time
+from orchestrator.storage.pools import closed_reasons
 from orchestrator.storage.quota import ceilings
 from orchestrator.storage.tables import attempts, cells, drains, experiments, is_in, is_live, jobs, leases
 
@@ -116,10 +117,13 @@ def slots(connection: sa.Connection) -> dict[str, Slots]:
             hinted[resource] = hinted.get(resource, 0) + count
     waits = sa.select(attempts.c.waits_for, sa.func.count()).where(is_live, attempts.c.waits_for.is_not(None))
     awaited = {row[0]: int(row[1]) for row in connection.execute(waits.group_by(attempts.c.waits_for))}
+    gone = any(whole == 0 and name.startswith("pool:") for name, (whole, _) in counts.items())
+    closed = closed_reasons(connection) if gone else {}
     found: dict[str, Slots] = {}
     for name, (whole, busy) in counts.items():
         gate = gates.get(name)
         note = f"{name} is drained: {drained[name]}" if name in drained else describe(name, gate) if gate else ""
+        note = note or closed.get(name, "")
         now_open = open_slots(whole, busy, gate, drained=name in drained)
         if name in quotas and quotas[name].sessions < now_open:
             now_open, note = quotas[name].sessions, f"{name.replace(':', ' ')}: {quotas[name].reason}"

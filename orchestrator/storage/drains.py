@@ -32,11 +32,12 @@ def drain(database: Database, scopes: Iterable[str], reason: str, now: datetime)
                 connection.execute(drains.insert().values(scope=scope, reason=reason, since=now))
                 added += 1
             if not scope.startswith("machine:"):
-                _take_hints_back(connection, scope)
+                take_hints_back(connection, scope)
     return added
 
 
-def _take_hints_back(connection: sa.Connection, resource: str) -> None:
+def take_hints_back(connection: sa.Connection, resource: str) -> None:
+    """Jobs that need this resource and that nobody has claimed yet are ready again."""
     listed = (sa.literal(",") + jobs.c.needs + ",").contains(f",{resource},", autoescape=True)
     hinted = sa.and_(is_in(jobs.c.state, JobState.QUEUED), listed)
     lock_in_order(connection, jobs.c.id, hinted)

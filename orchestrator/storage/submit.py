@@ -92,7 +92,10 @@ def store_fleet(database: Database, fleet: Fleet) -> None:
             ),
             (
                 pools,
-                {name: p.model_dump(include={"base_url", "protocol", "slots"}) for name, p in fleet.pools.items()},
+                {
+                    name: p.model_dump(include={"base_url", "protocol", "key", "slots"})
+                    for name, p in fleet.pools.items()
+                },
             ),
         ):
             known = set(connection.execute(sa.select(table.c.name)).scalars())

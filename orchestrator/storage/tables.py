@@ -302,7 +302,27 @@ pools = sa.Table(
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("base_url", PlainText, nullable=False),
     sa.Column("protocol", sa.String(16), nullable=False),
-    sa.Column("slots", sa.Integer, nullable=False),
+    # The secret by name, as in the fleet file.
+    sa.Column("key", PlainText),
+    # At most so many; NULL: as many as the server tells.
+    sa.Column("slots", sa.Integer),
+)
+
+pool_servers = sa.Table(
+    "pool_servers",
+    metadata,
+    # Each machine's newest look at the server of a pool.
+    sa.Column("pool", sa.String(64), primary_key=True),
+    sa.Column("machine", sa.String(128), primary_key=True),
+    sa.Column("base_url", PlainText, nullable=False),
+    # When it was, on the machine's own boot clock: of two workers' looks the later one stays.
+    sa.Column("boot_id", sa.String(64), nullable=False),
+    sa.Column("boot_seconds", sa.Float, nullable=False),
+    sa.Column("health", sa.String(12), nullable=False),
+    sa.Column("report", Json, nullable=False),
+    # Since when the health is what it is.
+    _now_column("since"),
+    _now_column("seen_at"),
 )
 
 machines = sa.Table(

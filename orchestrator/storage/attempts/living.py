@@ -10,8 +10,9 @@ from orchestrator.domain.lease import Beat
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import ATTEMPT_MOVES, AttemptState, sources
 from orchestrator.storage.attempts.slots import free_slots
+from orchestrator.storage.attempts.values import WorkerIdentity
 from orchestrator.storage.engine import Database, lock_in_order
-from orchestrator.storage.tables import attempts, cells, checks, experiments, is_live, jobs, targets
+from orchestrator.storage.tables import attempts, cells, checks, experiments, is_live, jobs, stages, targets
 
 
 class CellInfo(NamedTuple):
@@ -42,6 +43,25 @@ def renew(database: Database, attempt_ids: Sequence[str]) -> set[str]:
     with database.write() as connection:
         lock_in_order(connection, attempts.c.job_id, mine)
         return set(connection.execute(change).scalars())
+
+
+def attempts_on(database: Database, worker: WorkerIdentity, resource: str) -> list[str]:
+    """The live attempts of this worker that are in a stage on this account or pool."""
+    query = (
+        sa.select(attempts.c.id)
+        .join(stages, stages.c.attempt_id == attempts.c.id)
+        .where(
+            is_live,
+            attempts.c.machine == worker.machine,
+            attempts.c.boot_id == worker.boot_id,
+            attempts.c.worker_pid == worker.pid,
+            stages.c.resource == resource,
+            stages.c.ended_at.is_(None),
+        )
+        .distinct()
+    )
+    with database.read() as connection:
+        return list(connection.execute(query).scalars())
 
 
 def orders_among(database: Database, attempt_ids: Sequence[str]) -> dict[str, Outcome]:

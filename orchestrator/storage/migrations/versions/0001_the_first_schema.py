@@ -111,8 +111,22 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("base_url", sa.Text(), nullable=False),
         sa.Column("protocol", sa.String(length=16), nullable=False),
-        sa.Column("slots", sa.Integer(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=True),
+        sa.Column("slots", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_pools")),
+    )
+    op.create_table(
+        "pool_servers",
+        sa.Column("pool", sa.String(length=64), nullable=False),
+        sa.Column("machine", sa.String(length=128), nullable=False),
+        sa.Column("base_url", sa.Text(), nullable=False),
+        sa.Column("boot_id", sa.String(length=64), nullable=False),
+        sa.Column("boot_seconds", sa.Float(), nullable=False),
+        sa.Column("health", sa.String(length=12), nullable=False),
+        sa.Column("report", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("pool", "machine", name=op.f("pk_pool_servers")),
     )
     op.create_table(
         "targets",
@@ -449,6 +463,7 @@ def downgrade() -> None:
     op.drop_table("jobs")
     op.drop_table("cells")
     op.drop_table("targets")
+    op.drop_table("pool_servers")
     op.drop_table("pools")
     op.drop_table("machines")
     op.drop_table("leases")

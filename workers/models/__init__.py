@@ -1,0 +1,1 @@
+"""What a local model server tells about itself: health, slots, load, context size, models."""
