@@ -1,7 +1,7 @@
 """What the commands share."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,6 +61,16 @@ def chosen_experiment(database: Database, name: str | None) -> str:
     if name not in names:
         raise NotFound(f"no experiment {name!r} in {database!r}; there are: {', '.join(names) or 'none'}")
     return name
+
+
+def unserved_here(settings: Settings, database: Database, resources: Iterable[str]) -> list[str]:
+    """Those without a live worker. None where no shared broker is set: `bakeoff run` starts its own workers."""
+    if settings.broker_url is None:
+        return []
+    from orchestrator.clock import utc_now
+    from orchestrator.storage.machines import unserved
+
+    return unserved(database, resources, utc_now())
 
 
 def emit(document: object) -> None:

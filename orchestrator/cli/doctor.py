@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import click
 
-from orchestrator.cli.common import as_json, emit, open_database
+from orchestrator.cli.common import as_json, emit, open_database, unserved_here
 from orchestrator.domain.errors import BakeoffError, ExitCode
 from orchestrator.settings import Settings, load_settings
 
@@ -36,7 +36,7 @@ def doctor_command(file: Path | None, as_json: bool) -> int:
         lambda: [_disk(settings)],
     ]
     if file is not None:
-        looks.append(lambda: _experiment(file))
+        looks += [lambda: _experiment(file), lambda: _workers(file, settings)]
     findings: list[Finding] = []
     for look in looks:
         try:
@@ -99,6 +99,20 @@ def _experiment(file: Path) -> list[Finding]:
         **{f"pool {name}": pool.base_url for name, pool in loaded.fleet.pools.items()},
     }
     return found + [_server(name, url) for name, url in servers.items()]
+
+
+def _workers(file: Path, settings: Settings) -> list[Finding]:
+    """Accounts and pools of the profiles that no live worker of a shared fleet serves."""
+    from orchestrator.files import load_experiment
+    from orchestrator.scheduling.next_step import nobody_serves, serving
+
+    if settings.broker_url is None:
+        return []
+    loaded = load_experiment(file)
+    profiles = loaded.experiment.profiles.values()
+    wanted = {serving([loaded.fleet.resource_of(model) for model in profile.models()]) for profile in profiles}
+    missing = unserved_here(settings, open_database(settings), wanted)
+    return [Finding(f"worker {resource}", False, nobody_serves(resource)) for resource in missing]
 
 
 def _server(name: str, url: str) -> Finding:

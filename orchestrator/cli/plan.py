@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.common import PRIORITY, as_json, emit, experiment_file, open_database
+from orchestrator.cli.common import PRIORITY, as_json, emit, experiment_file, open_database, unserved_here
 from orchestrator.domain.errors import ExitCode
 from orchestrator.files import Loaded, load_experiment
+from orchestrator.settings import load_settings
 
 
 @click.command("validate")
@@ -35,9 +36,13 @@ def _matrix_size(loaded: Loaded) -> int:
 @as_json
 def plan_command(file: Path, as_json: bool) -> int:
     """Show every job of FILE in its order, with queue, needs and what an earlier submit finished. Runs nothing."""
+    from orchestrator.scheduling.next_step import serving
     from orchestrator.scheduling.submit import plan
 
-    planned, answer = plan(load_experiment(file), open_database())
+    settings = load_settings()
+    database = open_database(settings)
+    planned, answer = plan(load_experiment(file), database)
+    unserved = unserved_here(settings, database, {serving(job.needs) for job in planned.jobs})
     missing = {name: agent.hint for name, agent in answer.agents.items() if not agent.installed}
     if as_json:
         emit(
@@ -48,13 +53,14 @@ def plan_command(file: Path, as_json: bool) -> int:
                 "no_longer_in_file": planned.stale,
                 "agents": {name: agent.version for name, agent in answer.agents.items()},
                 "missing_agents": missing,
+                "unserved": unserved,
                 "targets": {name: target.sha for name, target in answer.targets.items()},
             }
         )
         return ExitCode.OK
     from orchestrator.reports.plan_table import print_plan
 
-    print_plan(planned, answer)
+    print_plan(planned, answer, unserved)
     return ExitCode.OK
 
 

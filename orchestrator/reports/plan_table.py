@@ -1,6 +1,7 @@
 """The plan as a terminal table."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -8,13 +9,14 @@ from rich.text import Text
 
 from orchestrator.domain.experiment import unread_parameters
 from orchestrator.domain.preflight import Answer
+from orchestrator.scheduling.next_step import nobody_serves
 from orchestrator.scheduling.submit import Plan
 
 # More rows than this are summed up by queue alone; --json has all of them.
 _MOST_ROWS = 200
 
 
-def print_plan(planned: Plan, answer: Answer) -> None:
+def print_plan(planned: Plan, answer: Answer, unserved: Sequence[str] = ()) -> None:
     """Print the matrix, the queues, and what is missing before it could run."""
     console = Console()
     experiment = planned.loaded.experiment
@@ -37,6 +39,8 @@ def print_plan(planned: Plan, answer: Answer) -> None:
             else f"[red]not installed here[/]: {agent.hint}"
         )
         console.print(f"agent {name}: {found}", highlight=False)
+    for resource in unserved:
+        console.print(f"[yellow]{nobody_serves(resource)}[/]", highlight=False, soft_wrap=True)
     for name in unread_parameters(experiment):
         console.print(
             f"[yellow]{name}: no loop of this version reads it; submit refuses the file[/]", highlight=False

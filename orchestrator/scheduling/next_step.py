@@ -1,6 +1,6 @@
 """What must happen before a job goes on, in words: the second half of `why`, after the reason."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
 from orchestrator.storage.jobfacts import JobFacts
@@ -35,20 +35,21 @@ def _before_start(job: JobFacts, unserved: Collection[str], drained: Collection[
         kind, _, name = need.partition(":")
         if need in drained:
             found.append(f"{need} takes no new work until: bakeoff resume --{kind} {name}")
-    if unserved and _serving(job) in unserved:
-        found.append(f"No live worker serves {_serving(job)}; start one: {start_worker(_serving(job))}")
+    if (resource := serving(job.needs)) in unserved:
+        found.append(nobody_serves(resource))
     return found
 
 
-def _serving(job: JobFacts) -> str:
-    """The resource whose worker runs the job: its account's when it has one, as its queue says."""
-    return next((need for need in job.needs if need.startswith("account:")), job.needs[0])
+def serving(needs: Sequence[str]) -> str:
+    """The resource whose worker runs such jobs: the account when there is one, as their queue says."""
+    return next((need for need in needs if need.startswith("account:")), needs[0])
 
 
-def start_worker(resource: str) -> str:
-    """The command that starts a worker for an account or a pool."""
+def nobody_serves(resource: str) -> str:
+    """That an account or a pool has no live worker, and the command that starts one."""
     kind, _, name = resource.partition(":")
-    return f"bakeoff worker cloud --account {name}" if kind == "account" else f"bakeoff worker gpu --pool {name}"
+    command = f"worker cloud --account {name}" if kind == "account" else f"worker gpu --pool {name}"
+    return f"no live worker serves {resource}; start one: bakeoff {command}"
 
 
 def _while_running(job: JobFacts) -> str:

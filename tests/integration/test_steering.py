@@ -1,20 +1,11 @@
 """Commands that explain and steer, against a run that goes on: retune."""
 
 import json
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from orchestrator.domain.errors import ExitCode
 from tests.support.lab import Lab
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with closing(Lab(tmp_path)) as one:
-        yield one
 
 
 def test_a_running_job_is_guarded_by_the_limits_it_is_given(lab: Lab) -> None:
@@ -79,7 +70,7 @@ def test_why_speaks_of_jobs_in_every_state(lab: Lab) -> None:
     told = why(lab, "2")
     assert "job 2, target/one#2 of lab: ready" in told
     assert "go first" in told
-    assert "No live worker serves account:cloud; start one: bakeoff worker cloud --account cloud" in told
+    assert "no live worker serves account:cloud; start one: bakeoff worker cloud --account cloud" in told
     assert lab.bakeoff("drain", "--account", "cloud").code == ExitCode.OK
     assert "bakeoff resume --account cloud" in why(lab, "2")
     assert lab.bakeoff("resume", "--account", "cloud").code == ExitCode.OK
@@ -154,3 +145,22 @@ def test_simulations_that_are_none(lab: Lab, arguments: tuple[str, ...], words: 
     done = lab.bakeoff("simulate", *arguments)
     assert (done.code, done.out) == (ExitCode.USAGE, ""), done
     assert words in done.err
+
+
+# -- workers that are missing --
+
+
+def test_plan_and_doctor_name_what_no_live_worker_of_a_shared_fleet_serves(lab: Lab) -> None:
+    lab.write_fleet(models={"local": {}})
+    lab.write(profiles={"one": "model", "two": "local"})
+    shared = {"BAKEOFF_BROKER_URL": "redis://127.0.0.1:9/0"}
+    assert "no live worker" not in lab.bakeoff("plan", str(lab.file)).out, "`bakeoff run` starts its own"
+    told = lab.bakeoff("plan", str(lab.file), env=shared)
+    assert "no live worker serves account:cloud; start one: bakeoff worker cloud --account cloud" in told.out
+    document = json.loads(lab.bakeoff("plan", str(lab.file), "--json", env=shared).out)
+    assert document["unserved"] == ["account:cloud", "pool:box"]
+    done = lab.bakeoff("doctor", str(lab.file), env=shared)
+    assert done.code == ExitCode.UNAVAILABLE
+    assert (
+        "MISS worker pool:box: no live worker serves pool:box; start one: bakeoff worker gpu --pool box" in done.out
+    )
