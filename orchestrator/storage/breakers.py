@@ -58,8 +58,7 @@ def load(connection: sa.Connection) -> dict[str, Breaker]:
 
 
 def _breaker(row: sa.Row[tuple[object, ...]]) -> Breaker:
-    values = dict(row._mapping)
-    del values["scope"]
+    values = {name: row._mapping[name] for name in Breaker.__dataclass_fields__}
     return Breaker(**values | {"state": BreakerState(values["state"]), "keys": frozenset(values["keys"])})
 
 
@@ -155,7 +154,7 @@ def wake(database: Database, now: datetime) -> int:
     """Open breakers whose time has come are half open, and jobs of stopped profiles are marked. How many moved."""
     with database.read() as connection:
         rows = connection.execute(sa.select(breakers)).all()
-    due = any(tick(one, now) != one for one in map(_breaker_of_all, rows))
+    due = any(tick(one, now) != one for one in map(_breaker, rows))
     moved = 0
     if due:
         with database.write() as connection:
@@ -167,11 +166,6 @@ def wake(database: Database, now: datetime) -> int:
         if row.scope.startswith("profile:") and row.gated is not (row.state != BreakerState.CLOSED):
             _gate(database, row.scope)
     return moved
-
-
-def _breaker_of_all(row: sa.Row[tuple[object, ...]]) -> Breaker:
-    values = {name: row._mapping[name] for name in Breaker.__dataclass_fields__}
-    return Breaker(**values | {"state": BreakerState(values["state"]), "keys": frozenset(values["keys"])})
 
 
 def _gate(database: Database, scope: str) -> None:

@@ -234,9 +234,9 @@ def test_a_long_limit_parks_job_and_account_and_the_job_wakes_by_itself(lab: Lab
     assert {row["state"] for row in lab.results.jobs()} == {"done"}
     assert [row["infra_attempts"] for row in lab.results.jobs()] == [0, 0]
     moves = lab.results.rows("SELECT scope, to_state FROM breaker_events ORDER BY id")
-    assert [(row["scope"], row["to_state"]) for row in moves] == [
-        ("account:cloud", state) for state in ("open", "half_open", "closed")
-    ]
+    # Which of the two jobs is the probe decides whether the other one meets the limit again.
+    once = [("account:cloud", state) for state in ("open", "half_open", "closed")]
+    assert [(row["scope"], row["to_state"]) for row in moves] in (once, once * 2)
     lab.assert_clean()
 
 
