@@ -18,6 +18,7 @@ def status_command(experiment: str | None, as_json: bool) -> int:
     from orchestrator.domain.breaker import describe
     from orchestrator.reports.live_rows import live_view
     from orchestrator.storage.breakers import all_breakers, history
+    from orchestrator.storage.drains import drained
     from orchestrator.storage.machines import SILENT_AFTER, workers
 
     database = open_database()
@@ -27,6 +28,7 @@ def status_command(experiment: str | None, as_json: bool) -> int:
     known = workers(database)
     breakers = all_breakers(database)
     moves = history(database)
+    drains = drained(database)
     if as_json:
         emit(
             {
@@ -40,6 +42,7 @@ def status_command(experiment: str | None, as_json: bool) -> int:
                     for scope, breaker in breakers.items()
                 ],
                 "breaker_events": [move._asdict() for move in moves],
+                "drains": [drain._asdict() for drain in drains.values()],
                 "workers": [worker._asdict() | {"silent": now - worker.seen_at > SILENT_AFTER} for worker in known],
             }
         )
@@ -64,9 +67,11 @@ def status_command(experiment: str | None, as_json: bool) -> int:
     for opened in [move for move in moves if move.until is not None][:_OPENINGS_SHOWN]:
         when, until = f"{opened.at:%Y-%m-%d %H:%M:%S}", f"{opened.until:%H:%M:%S} UTC"
         console.print(Text(f"{when} {opened.scope} was stopped until {until}: {opened.cause}"))
+    for drain in drains.values():
+        console.print(Text(f"{drain.scope} is drained since {drain.since:%Y-%m-%d %H:%M:%S} UTC: {drain.reason}"))
     for worker in known:
-        silent = " [red](silent)[/]" if now - worker.seen_at > SILENT_AFTER else ""
-        console.print(
-            f"worker {worker.worker} on {worker.machine}, version {worker.version}{silent}", highlight=False
-        )
+        closed = worker.capabilities.get("closed_for")
+        words = "silent" if now - worker.seen_at > SILENT_AFTER else f"takes no new jobs: {closed}" if closed else ""
+        line = Text(f"worker {worker.worker} on {worker.machine}, version {worker.version}")
+        console.print(line.append(f" ({words})", style="red") if words else line)
     return ExitCode.OK

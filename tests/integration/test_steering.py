@@ -1,6 +1,7 @@
 """Commands that explain and steer, against a run that goes on: retune."""
 
 import json
+import re
 
 import pytest
 
@@ -73,6 +74,9 @@ def test_why_speaks_of_jobs_in_every_state(lab: Lab) -> None:
     assert "no live worker serves account:cloud; start one: bakeoff worker cloud --account cloud" in told
     assert lab.bakeoff("drain", "--account", "cloud").code == ExitCode.OK
     assert "bakeoff resume --account cloud" in why(lab, "2")
+    assert re.search(r"account:cloud is drained since \S+ \S+ UTC: drained on request", lab.bakeoff("status").out)
+    [drain] = json.loads(lab.bakeoff("status", "--json").out)["drains"]
+    assert drain["scope"] == "account:cloud"
     assert lab.bakeoff("resume", "--account", "cloud").code == ExitCode.OK
     assert lab.bakeoff("pause", "--job", "3", "--reason", "lunch").code == ExitCode.OK
     told = why(lab, "target/one #3", "--experiment", "lab")
