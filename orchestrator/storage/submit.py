@@ -10,12 +10,10 @@ import sqlalchemy as sa
 from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.states import JobState
 from orchestrator.storage.breakers import mark_new
+from orchestrator.storage.bulk import insert_many
 from orchestrator.storage.engine import Database, one_at_a_time
 from orchestrator.storage.quota import store_windows
 from orchestrator.storage.tables import accounts, cells, experiments, jobs, pools, targets
-
-# Rows per INSERT: large enough to amortise the round trip, small enough for any driver's parameter limit.
-_BATCH = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +124,12 @@ def store_experiment(
         target_ids = _insert_targets(connection, experiment_id, new_targets)
         cell_ids = _insert_cells(connection, experiment_id, target_ids, new_cells)
         have = _stored_repeats(connection, experiment_id)
-        rows = [
+        rows = (
             {
                 "experiment_id": experiment_id,
                 "cell_id": cell_ids[job.cell_hash],
                 "repeat": job.repeat,
-                "state": JobState.READY,
+                "state": JobState.READY.value,
                 "priority": job.priority,
                 "position": job.position,
                 "needs": job.needs,
@@ -140,10 +138,10 @@ def store_experiment(
             }
             for job in new_jobs
             if (cell_ids[job.cell_hash], job.repeat) not in have
-        ]
-        _insert_many(connection, jobs, rows)
+        )
+        added = insert_many(connection, jobs, rows)
         mark_new(connection, name)
-        return len(rows)
+        return added
 
 
 def _upsert_experiment(
@@ -161,7 +159,7 @@ def _upsert_experiment(
 def _insert_targets(connection: sa.Connection, experiment_id: int, new: Sequence[NewTarget]) -> dict[str, int]:
     query = sa.select(targets.c.content_hash, targets.c.id).where(targets.c.experiment_id == experiment_id)
     known = {row[0] for row in connection.execute(query)}
-    rows = [
+    rows = (
         {
             "experiment_id": experiment_id,
             "label": target.label,
@@ -171,8 +169,8 @@ def _insert_targets(connection: sa.Connection, experiment_id: int, new: Sequence
         }
         for target in new
         if target.content_hash not in known
-    ]
-    _insert_many(connection, targets, rows)
+    )
+    insert_many(connection, targets, rows)
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
@@ -181,7 +179,7 @@ def _insert_cells(
 ) -> dict[str, int]:
     query = sa.select(cells.c.cell_hash, cells.c.id).where(cells.c.experiment_id == experiment_id)
     known = {row[0] for row in connection.execute(query)}
-    rows = [
+    rows = (
         {
             "experiment_id": experiment_id,
             "target_id": target_ids[cell.target_hash],
@@ -194,16 +192,11 @@ def _insert_cells(
         }
         for cell in new
         if cell.cell_hash not in known
-    ]
-    _insert_many(connection, cells, rows)
+    )
+    insert_many(connection, cells, rows)
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _stored_repeats(connection: sa.Connection, experiment_id: int) -> set[tuple[int, int]]:
     query = sa.select(jobs.c.cell_id, jobs.c.repeat).where(jobs.c.experiment_id == experiment_id)
     return {(row[0], row[1]) for row in connection.execute(query)}
-
-
-def _insert_many(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    for start in range(0, len(rows), _BATCH):
-        connection.execute(table.insert(), list(rows[start : start + _BATCH]))

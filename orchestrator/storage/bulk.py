@@ -1,0 +1,49 @@
+"""Many rows into one table: COPY on PostgreSQL, executemany on SQLite, in batches that are made as they are sent."""
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+
+# Rows per statement. The server ends a statement that takes too long, and a transaction that pauses for long: each
+# batch is a statement of its own, and no more than one is prepared while the server waits.
+_BATCH = 2000
+
+
+def insert_many(connection: sa.Connection, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Insert all rows, which have the same columns; returns how many. May be an iterator that is read as it goes."""
+    put = _copy if connection.dialect.name == "postgresql" else _execute
+    source, count = iter(rows), 0
+    while batch := list(islice(source, _BATCH)):
+        put(connection, table, batch)
+        count += len(batch)
+    return count
+
+
+def _execute(connection: sa.Connection, table: sa.Table, rows: list[Mapping[str, Any]]) -> None:
+    connection.execute(table.insert(), rows)
+
+
+def _copy(connection: sa.Connection, table: sa.Table, rows: list[Mapping[str, Any]]) -> None:
+    names = list(rows[0])
+    quote = connection.dialect.identifier_preparer.quote
+    columns = ", ".join(quote(name) for name in names)
+    ready = [(name, _binder(connection, table.c[name])) for name in names]
+    driver: Any = connection.connection.driver_connection
+    dbapi: Any = connection.dialect.dbapi
+    statement = f"COPY {quote(table.name)} ({columns}) FROM STDIN"
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row([bind(row[name]) for name, bind in ready])
+    except dbapi.Error as error:
+        # As SQLAlchemy tells what goes wrong in its own statements.
+        raise sa.exc.DBAPIError.instance(statement, None, error, dbapi.Error, dialect=connection.dialect) from error
+
+
+def _binder(connection: sa.Connection, column: sa.Column[Any]) -> Callable[[Any], Any]:
+    """What SQLAlchemy does to a value of this column before the driver gets it."""
+    dialect = connection.dialect
+    bind: Callable[[Any], Any] | None = column.type.dialect_impl(dialect).bind_processor(dialect)
+    return bind or (lambda value: value)
