@@ -14,18 +14,21 @@ _OPENINGS_SHOWN = 5
 @experiment_name
 @as_json
 def status_command(experiment: str | None, as_json: bool) -> int:
-    """Show every job of EXPERIMENT (default: the newest), the slots, and the workers."""
+    """Show every job of EXPERIMENT (default: the newest), the slots, the quota windows, and the workers."""
     from orchestrator.domain.breaker import describe
     from orchestrator.reports.live_rows import live_view
+    from orchestrator.reports.quota_table import quota_json, quota_view
     from orchestrator.storage.breakers import all_breakers, history
     from orchestrator.storage.drains import drained
     from orchestrator.storage.machines import SILENT_AFTER, workers
+    from orchestrator.storage.quota import quotas
 
     database = open_database()
     name = chosen_experiment(database, experiment)
     now = utc_now()
     view = live_view(database, name, now)
     known = workers(database)
+    accounts = quotas(database, now)
     breakers = all_breakers(database)
     moves = history(database)
     drains = drained(database)
@@ -37,6 +40,7 @@ def status_command(experiment: str | None, as_json: bool) -> int:
                 "eta_seconds": view.eta_seconds,
                 "jobs": [vars(job) for job in view.jobs],
                 "resources": [vars(resource) for resource in view.resources],
+                "accounts": quota_json(accounts),
                 "breakers": [
                     vars(breaker) | {"scope": scope, "keys": sorted(breaker.keys)}
                     for scope, breaker in breakers.items()
@@ -61,6 +65,7 @@ def status_command(experiment: str | None, as_json: bool) -> int:
             str(job.job_id), Text(job.key), Text(job.state), Text(job.outcome or "-"), Text(job.waiting_reason)
         )
     console.print(table)
+    console.print(quota_view(accounts, now))
     for scope, breaker in breakers.items():
         if text := describe(scope, breaker):
             console.print(Text(text))

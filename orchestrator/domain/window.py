@@ -64,8 +64,8 @@ class Standing:
     """A window now.
 
     `used_ppm` may exceed the whole. `at_least`: part of the use is unknown, so it may be more. `resets_at` is None
-    for a rolling window. `exhausted_at` is when the fleet's share ends at this rate; `lasts` says that the reset
-    comes first. Both are unknown (None, False) without a rate.
+    for a rolling window, and when it is unknown. `exhausted_at` is when the fleet's share ends at this rate; `lasts`
+    says that the reset comes first. Both are unknown (None, False) without a rate.
     """
 
     used_ppm: int | None
@@ -89,7 +89,8 @@ def standing(spec: WindowSpec, statement: Statement | None, entries: Sequence[En
     return Standing(
         used_ppm=used,
         at_least=counted is not None and spec.tokens is not None and any(e.requests_without_usage for e in inside),
-        resets_at=end,
+        # Without a statement and a limit of our own nobody knows where such a window begins.
+        resets_at=end if counted is not None or (statement is not None and statement.resets_at is not None) else None,
         burn_ppm_per_hour=burn,
         exhausted_at=exhausted if exhausted is None or end is None or exhausted < end else None,
         lasts=burn is not None and (exhausted is None or (end is not None and exhausted >= end)),

@@ -1,17 +1,22 @@
 """Quota in the database: the ledger counts once, windows close accounts and open them, refusals slow them down."""
 
+import io
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+from rich.console import Console
 
 from orchestrator.domain.fleet import Account, Fleet, FleetModel, Window, Zones
 from orchestrator.domain.pace import HOLD_SECONDS, RAISE_SECONDS
+from orchestrator.domain.states import JobState
 from orchestrator.domain.window import WHOLE, Entry, WindowSpec
 from orchestrator.domain.zones import Zone
+from orchestrator.reports.quota_table import quota_json, quota_view
+from orchestrator.scheduling.why import waiting_reason
 from orchestrator.storage import attempts, quota
-from orchestrator.storage.dispatch import ensure_slots
+from orchestrator.storage.dispatch import ensure_slots, slots
 from orchestrator.storage.engine import Database
 from orchestrator.storage.ledger import LedgerRecord, StatementRecord, entries_of
 from orchestrator.storage.submit import store_fleet
@@ -248,3 +253,39 @@ def test_ledger_rows_are_a_minute_each(database: Database) -> None:
         ship(database, Records(ledger=[use(attempt, seq, requests=seq, at=NOW + timedelta(milliseconds=seq))]))
     with database.read() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(ledger)).scalar() == 1
+
+
+# -- what people see --
+
+
+def test_status_tells_a_window_in_words_and_in_figures(database: Database) -> None:
+    reserved = Window(name="5h", length=18_000.0, reserve=0.2)
+    set_up(database, 1, reserved, Window(name="7d", length=7 * 86400.0))
+    state(database, 78, resets=NOW + timedelta(hours=3))
+    quota.judge(database, NOW)
+    found = quota.quotas(database, NOW)
+    console = Console(width=160, no_color=True, record=True, file=io.StringIO())
+    console.print(quota_view(found, NOW))
+    *rows, said = console.export_text().splitlines()
+    assert said == "account max: 5h window at 78 % (red), deferred until 2026-07-01 15:00:00 UTC"
+    assert [line.split() for line in rows] == [
+        ["account", "window", "used", "zone", "reserve", "burn/h", "exhausted", "resets"],
+        ["max", "5h", "78", "%", "red", "20", "%", "39", "%", "12:03:04", "15:00:00"],
+        ["max", "7d", "unknown", "unknown", "0", "%", "unknown", "unknown", "unknown"],
+    ]
+    (account,) = quota_json(found)
+    assert account["sessions"] == 0
+    assert [one["used_percent"] for one in account["windows"]] == [78.0, None]
+    assert [one["zone"] for one in account["windows"]] == ["red", None]
+
+
+def test_a_waiting_job_says_which_window_defers_it(database: Database) -> None:
+    set_up(database, 1, FIVE)
+    state(database, 96, resets=NOW + timedelta(hours=1))
+    quota.judge(database, NOW)
+    with database.read() as connection:
+        found = slots(connection)
+    assert (
+        waiting_reason(JobState.READY, "", [ACCOUNT], found)
+        == "account max: 5h window at 96 % (red), deferred until 2026-07-01 13:00:00 UTC"
+    )

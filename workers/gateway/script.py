@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from orchestrator.domain.durations import Seconds
+from orchestrator.domain.durations import Seconds, parse_duration_seconds
 from orchestrator.domain.errors import Fault, InvalidInput
 
 ErrorName = Literal["rate_limit", "usage_limit", "quota", "auth", "overloaded", "server", "context_overflow"]
@@ -134,10 +134,24 @@ class Rule(Model):
         return Turn(say="Done.")
 
 
+def _check_window(value: str) -> str:
+    parse_duration_seconds(value)
+    return value
+
+
+class Quota(Model):
+    """A quota window over all requests to the server. Answers state how much of it is used."""
+
+    window: Annotated[str, AfterValidator(_check_window)] = Field("5h", description="The window that it stands for.")
+    length: Seconds = Field(description="How long it really is: a window of hours may pass in seconds.")
+    requests: int = Field(ge=1, description="Requests in it; further ones meet the usage limit until its reset.")
+
+
 class Script(Model):
     """A script file: rules by model name. `*` answers for every model that is not named."""
 
     about: str = ""
+    quota: Quota | None = None
     models: Mapping[str, tuple[Rule, ...]] = Field(min_length=1)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from aiohttp import web
 
@@ -13,6 +13,7 @@ from workers.gateway.play import Player, Reply, headers_lower, stage_in_prefix
 from workers.gateway.render import RENDERERS
 from workers.gateway.script import Script
 from workers.gateway.scripted_errors import ErrorAnswer, error_answer, plain_error
+from workers.gateway.scripted_quota import QuotaWindow
 
 _PROTOCOLS = {"chat/completions": "chat", "messages": "messages", "responses": "responses"}
 
@@ -32,6 +33,7 @@ def scripted_application(script: Script) -> web.Application:
 class _ScriptedServer:
     def __init__(self, script: Script) -> None:
         self.player = Player(script)
+        self.quota = QuotaWindow(script.quota) if script.quota else None
 
     async def health(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -45,15 +47,16 @@ class _ScriptedServer:
         return web.json_response({"input_tokens": max(1, len(await request.read()) // 4)})
 
     def answerer(self, protocol: str) -> "_Answerer":
-        return _Answerer(self.player, protocol)
+        return _Answerer(self.player, protocol, self.quota)
 
 
 class _Answerer:
     """Answers the model requests of one protocol."""
 
-    def __init__(self, player: Player, protocol: str) -> None:
+    def __init__(self, player: Player, protocol: str, quota: QuotaWindow | None) -> None:
         self.player = player
         self.protocol = protocol
+        self.quota = quota
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
@@ -63,8 +66,11 @@ class _Answerer:
         found = self._reply(request, body, len(raw))
         if isinstance(found, ErrorAnswer):
             return _plain(found)
+        limits = self.quota.enter(self.protocol, time.time()) if self.quota else {}
+        if isinstance(limits, ErrorAnswer):
+            return _plain(limits)
         conversation, reply = found
-        return await self._answer(request, conversation, reply)
+        return await self._answer(request, conversation, reply, limits)
 
     def _reply(self, request: web.Request, body: JsonObject, size: int) -> tuple[Conversation, Reply] | ErrorAnswer:
         conversation = read_request(self.protocol, body, size)
@@ -79,7 +85,9 @@ class _Answerer:
             return plain_error(self.protocol, 404, "no_rule_matches", message)
         return conversation, reply
 
-    async def _answer(self, request: web.Request, asked: Conversation, reply: Reply) -> web.StreamResponse:
+    async def _answer(
+        self, request: web.Request, asked: Conversation, reply: Reply, limits: Mapping[str, str]
+    ) -> web.StreamResponse:
         if reply.silence == "start" and reply.error is None:
             await _for_ever()
         await asyncio.sleep(reply.delay_seconds)
@@ -88,19 +96,19 @@ class _Answerer:
         created = int(time.time())
         renderer = RENDERERS[self.protocol]
         if asked.stream:
-            return await _send(
-                request, reply, list(renderer.events(reply, asked, created)), "text/event-stream", None
-            )
+            parts = list(renderer.events(reply, asked, created))
+            return await _send(request, reply, parts, {**limits, "Content-Type": "text/event-stream"}, None)
         whole = json.dumps(renderer.whole(reply, created)).encode()
         middle = len(whole) // 2
-        return await _send(request, reply, [whole[:middle], whole[middle:]], "application/json", len(whole))
+        headers = {**limits, "Content-Type": "application/json"}
+        return await _send(request, reply, [whole[:middle], whole[middle:]], headers, len(whole))
 
 
 async def _send(
-    request: web.Request, reply: Reply, parts: list[bytes], content_type: str, length: int | None
+    request: web.Request, reply: Reply, parts: list[bytes], headers: Mapping[str, str], length: int | None
 ) -> web.StreamResponse:
     """The parts one by one; half of them when the script wants silence or a cut in the middle."""
-    response = web.StreamResponse(headers={"Content-Type": content_type, "Cache-Control": "no-cache"})
+    response = web.StreamResponse(headers={**headers, "Cache-Control": "no-cache"})
     response.content_length = length
     await response.prepare(request)
     broken = reply.cut or reply.silence == "mid"

@@ -1,0 +1,43 @@
+"""The scripted model server's quota window: so many requests, then a usage limit until its reset."""
+
+import math
+
+from orchestrator.domain.durations import parse_duration_seconds
+from workers.gateway.script import ErrorFault, Quota
+from workers.gateway.scripted_errors import ErrorAnswer, error_answer
+
+
+class QuotaWindow:
+    """A window that begins with its first request. Its end is a whole second, as headers can say it."""
+
+    def __init__(self, quota: Quota) -> None:
+        self._quota = quota
+        self._used = 0
+        self._ends_at = 0.0
+
+    def enter(self, protocol: str, now: float) -> ErrorAnswer | dict[str, str]:
+        """Count a request at `now` (seconds since 1970): the headers of its answer, or the refusal."""
+        if now >= self._ends_at:
+            self._used, self._ends_at = 0, float(math.ceil(now + self._quota.length))
+        if self._used >= self._quota.requests:
+            # A hundredth more, lest the sum be rounded to the second before.
+            fault = ErrorFault(kind="usage_limit", retry_after=self._ends_at - now + 0.01)
+            return error_answer(protocol, fault, now)
+        self._used += 1
+        return self._headers(protocol)
+
+    def _headers(self, protocol: str) -> dict[str, str]:
+        share, reset = self._used / self._quota.requests, str(int(self._ends_at))
+        if protocol == "messages":
+            prefix = f"anthropic-ratelimit-unified-{self._quota.window}"
+            return {
+                "anthropic-ratelimit-unified-status": "allowed",
+                f"{prefix}-status": "allowed",
+                f"{prefix}-utilization": f"{share:.4f}",
+                f"{prefix}-reset": reset,
+            }
+        return {
+            "x-codex-primary-used-percent": f"{100 * share:.2f}",
+            "x-codex-primary-window-minutes": f"{parse_duration_seconds(self._quota.window) / 60:g}",
+            "x-codex-primary-reset-at": reset,
+        }
