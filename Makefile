@@ -8,8 +8,8 @@ DEV := $(VENV)/.dev-stamp
 AGENTS := ops/agents/node_modules/.stamp
 # Two workers: the tests start real processes, and more of them at a time only adds noise to the timed ones.
 JOBS ?= 2
-BENCHMARKS ?= help_time worktree_ready kill_latency supervision_cpu gateway_latency adapter_parsing scale one_second_jobs \
-	queue_throughput
+BENCHMARKS ?= help_time worktree_ready kill_latency supervision_cpu gateway_latency adapter_parsing scale \
+	scheduler_pass one_second_jobs queue_throughput
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench faults fmt agents browser lock clean
