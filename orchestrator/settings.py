@@ -11,7 +11,7 @@ from orchestrator.domain.errors import Fault, InvalidInput, Unavailable
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of one process. Times in seconds.
+    """Settings of one process. Times in seconds, sizes in MiB.
 
     `lease_ttl`: silence after which a reaper may expire an attempt. `lease_margin`: how much earlier the holder
     kills its own tree. A database outage longer than ttl - margin ends running attempts (safety over progress).
@@ -28,6 +28,10 @@ class Settings:
     visibility_timeout_seconds: float
     machine: str
     flower_password: str | None
+    # What a machine must have left for a worker to take another job; a load of 0 is not looked at.
+    min_free_disk_mib: float = 512.0
+    min_free_memory_mib: float = 256.0
+    max_load_per_core: float = 0.0
     # Certificate authority of a broker behind TLS; None = those that the system trusts.
     broker_ca: Path | None = None
     # A broker without a password, which everybody in its network could write to, is accepted.
@@ -64,14 +68,15 @@ def load_settings(environ: dict[str, str] | None = None) -> Settings:
 
     faults: list[Fault] = []
 
-    def number(name: str, default: float) -> float:
+    def number(name: str, default: float, accepted: str = "seconds", *, zero: bool = False) -> float:
         text = env.get(name) or str(default)
         try:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not 0 < value < math.inf:
-            faults.append(Fault(file="environment", field=name, message="is no time", found=text, accepted="seconds"))
+        if not (0 < value < math.inf or (zero and value == 0)):
+            what = "is no time" if accepted == "seconds" else "is no such number"
+            faults.append(Fault(file="environment", field=name, message=what, found=text, accepted=accepted))
         return value
 
     settings = Settings(
@@ -86,6 +91,9 @@ def load_settings(environ: dict[str, str] | None = None) -> Settings:
         visibility_timeout_seconds=number("BAKEOFF_VISIBILITY_TIMEOUT_SECONDS", 3600),
         machine=env.get("BAKEOFF_MACHINE") or os.uname().nodename,
         flower_password=env.get("BAKEOFF_FLOWER_PASSWORD") or None,
+        min_free_disk_mib=number("BAKEOFF_MIN_FREE_DISK_MIB", 512.0, "MiB, or 0", zero=True),
+        min_free_memory_mib=number("BAKEOFF_MIN_FREE_MEMORY_MIB", 256.0, "MiB, or 0", zero=True),
+        max_load_per_core=number("BAKEOFF_MAX_LOAD_PER_CORE", 0.0, "load per core, or 0", zero=True),
         broker_ca=Path(env["BAKEOFF_BROKER_CA"]).expanduser() if env.get("BAKEOFF_BROKER_CA") else None,
         allow_open_broker=env.get("BAKEOFF_ALLOW_OPEN_BROKER") == "1",
     )

@@ -13,6 +13,7 @@ from orchestrator.storage import breakers, drains, machines
 from orchestrator.storage.engine import HEAD, Database
 from orchestrator.storage.leader import fleet_version
 from workers.context import WorkerContext
+from workers.pressure import Floor, room, too_full
 
 log = logging.getLogger("bakeoff.worker")
 
@@ -70,6 +71,7 @@ class Registrar:
         self._consume, self._recover = consume, recover
         self._next_announcement = 0.0
         self._closed_for: str | None = None
+        self._full: str | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
 
@@ -106,6 +108,9 @@ class Registrar:
         if (closed_for is None) != (self._closed_for is None):
             log.warning("worker_%s reason=%s", "takes_no_new_jobs" if closed_for else "takes_jobs_again", closed_for)
             self._consume(closed_for is None)
+            # So that people who ask why a job waits hear of it at once.
+            self._capabilities["closed_for"] = closed_for
+            self._next_announcement = 0.0
         self._closed_for = closed_for
         self._recover()
 
@@ -118,4 +123,14 @@ class Registrar:
         breaker = breakers.all_breakers(database).get(machine)
         if breaker is not None and not admits(breaker):
             return describe(machine, breaker)
-        return wrong_version(database, self._context.settings)
+        return wrong_version(database, self._context.settings) or self._too_full()
+
+    def _too_full(self) -> str | None:
+        settings = self._context.settings
+        floor = Floor(
+            disk_mib=settings.min_free_disk_mib,
+            memory_mib=settings.min_free_memory_mib,
+            load_per_core=settings.max_load_per_core,
+        )
+        self._full = too_full(room(settings.home), floor, was_full=self._full is not None)
+        return self._full

@@ -180,6 +180,37 @@ def test_a_job_that_broke_goes_to_another_machine_for_a_while(database: Database
     assert claim(database, one, token, NOW + MINUTE / 2).number == 3
 
 
+@pytest.mark.parametrize(
+    ("kept_on", "says", "later", "refused"),
+    [
+        ("box", {}, 0, True),
+        ("box", {}, 61, False),
+        ("box", {"closed_for": "no disk"}, 0, False),
+        ("other", {}, 0, False),
+        (None, {}, 0, False),
+    ],
+)
+def test_an_interrupted_job_waits_a_while_for_the_machine_that_keeps_its_tree(
+    database: Database, kept_on: str | None, says: dict[str, str], later: int, refused: bool
+) -> None:
+    [one] = add(database, [A], capacities={A: 1})
+    [(_, token)] = order(database).items()
+    first = attempts.claim(database, one, token, OTHER if kept_on == "other" else WORKER, NOW)
+    assert first is not None
+    attempts.advance(database, first.attempt_id, "prepare")
+    attempts.advance(database, first.attempt_id, "work", run_dir="/kept" if kept_on else None)
+    attempts.finish(database, first.attempt_id, AttemptResult(outcome=Outcome.INTERRUPTED, detail="stopped"), NOW)
+    now = NOW + timedelta(seconds=later)
+    machines.announce(database, WORKER, "w", {"resource": A, **says}, now)
+    [(_, token)] = order(database, now).items()
+    if refused:
+        with pytest.raises(Elsewhere):
+            attempts.claim(database, one, token, OTHER, now)
+        assert attempts.claim(database, one, token, WORKER, now) is not None
+    else:
+        assert attempts.claim(database, one, token, OTHER, now) is not None
+
+
 def test_an_account_that_is_stopped_between_two_stages_parks_and_a_pool_is_waited_for(database: Database) -> None:
     add(database, [POOL] * 2, capacities={A: 1, POOL: 2})
     first, second = start(database)

@@ -1,4 +1,4 @@
-"""What stands between a hint and its claim besides slots: drains, breakers, and a machine that has just failed it."""
+"""What stands between a hint and its claim besides slots: drains, breakers, and a machine that would be better."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from orchestrator.domain.breaker import admits, probing
-from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
+from orchestrator.domain.outcome import RESUMABLE, Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.states import BreakerState
 from orchestrator.storage import breakers
 from orchestrator.storage.attempts.values import SILENT_AFTER, Drained, Elsewhere, Parked
@@ -17,9 +17,14 @@ from orchestrator.storage.tables import attempts, drains, jobs, machines
 # takes a hint within a second, so that this is over soon where all are busy.
 _ELSEWHERE_FIRST = timedelta(seconds=20)
 
+# How long a job whose work is kept on a machine waits for that one, from when it may go on.
+_HOME_FIRST = timedelta(seconds=60)
+
 _DRAINED = sa.select(drains.c.scope)
-_LAST_BROKEN = (
-    sa.select(attempts.c.machine, attempts.c.outcome, attempts.c.ended_at)
+_LAST = (
+    sa.select(
+        attempts.c.machine, attempts.c.outcome, attempts.c.ended_at, attempts.c.parked_until, attempts.c.run_dir
+    )
     .join(jobs, sa.and_(jobs.c.id == attempts.c.job_id, attempts.c.number == jobs.c.attempts))
     .where(jobs.c.id == sa.bindparam("job"))
 )
@@ -46,7 +51,7 @@ class Gates:
             breaker = self._breakers.get(scope)
             if breaker is not None and not admits(breaker):
                 return Parked(scope, breaker)
-        if row.infra_attempts and self._better_elsewhere(row.id, needs, machine):
+        if row.attempts and self._better_elsewhere(row.id, needs, machine):
             return Elsewhere(machine)
         return None
 
@@ -71,22 +76,28 @@ class Gates:
         return (*needs, f"machine:{machine}", *([profile] if profile else []))
 
     def _better_elsewhere(self, job_id: int, needs: tuple[str, ...], machine: str) -> bool:
-        last = self._connection.execute(_LAST_BROKEN, {"job": job_id}).first()
-        if last is None or last.machine != machine or last.ended_at is None or last.outcome is None:
+        """A job that broke here tries another machine first; one that was interrupted goes on where its tree is."""
+        last = self._connection.execute(_LAST, {"job": job_id}).first()
+        if last is None or last.ended_at is None or last.outcome is None:
             return False
-        if outcome_class(Outcome(last.outcome)) is not OutcomeClass.INFRA:
+        if outcome_class(Outcome(last.outcome)) is OutcomeClass.INFRA:
+            soon = self._now - last.ended_at < _ELSEWHERE_FIRST
+            return soon and last.machine == machine and self._serves(needs, other_than=machine)
+        if last.machine == machine or last.run_dir is None or last.outcome not in RESUMABLE:
             return False
-        return self._now - last.ended_at < _ELSEWHERE_FIRST and self._another_serves(needs, machine)
+        soon = self._now - (last.parked_until or last.ended_at) < _HOME_FIRST
+        return soon and self._serves(needs, only=last.machine)
 
-    def _another_serves(self, needs: tuple[str, ...], machine: str) -> bool:
-        """Whether a worker on another machine, which takes new work, listens to the queue of such jobs."""
+    def _serves(self, needs: tuple[str, ...], *, only: str | None = None, other_than: str | None = None) -> bool:
+        """Whether a worker on such a machine, which takes new work, listens to the queue of such jobs."""
         query = sa.select(machines.c.name, machines.c.capabilities).where(
-            machines.c.name != machine, machines.c.seen_at > self._now - SILENT_AFTER
+            machines.c.seen_at > self._now - SILENT_AFTER
         )
+        query = query.where(machines.c.name == only if only is not None else machines.c.name != other_than)
         # `queue_of`: the account's queue when there is one. The first of the sorted needs is just that.
         for row in self._connection.execute(query):
-            scope = f"machine:{row.name}"
-            serves = row.capabilities.get("resource") == needs[0]
+            scope, told = f"machine:{row.name}", row.capabilities
+            serves = told.get("resource") == needs[0] and not told.get("closed_for")
             if serves and scope not in self._drained and admits(self._breakers.get(scope)):
                 return True
         return False

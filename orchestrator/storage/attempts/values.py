@@ -111,10 +111,10 @@ class Parked(Conflict):
 
 
 class Elsewhere(Conflict):
-    """The job has just broken on this machine, and another one can take it."""
+    """The job has just broken on this machine, or its work is kept on another one, which can take it."""
 
     def __init__(self, machine: str) -> None:
-        super().__init__(f"the last attempt broke on {machine}; another machine may take it first")
+        super().__init__(f"another machine than {machine} may take it first")
 
 
 # Why a job cannot be claimed now. Its hint may be tried again.
