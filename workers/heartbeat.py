@@ -5,7 +5,7 @@ The deadline that a renewal buys is counted from before it was sent, so the hold
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from orchestrator.clock import boot_seconds
@@ -78,9 +78,9 @@ class Heartbeats:
         """Whether any attempt of this worker is not over yet."""
         return bool(self._snapshot())
 
-    def order_all(self, outcome: Outcome, detail: str) -> int:
-        """Ask every running attempt to end; returns how many there are."""
-        held = self._snapshot()
+    def order_all(self, outcome: Outcome, detail: str, only: Collection[str] | None = None) -> int:
+        """Ask every running attempt, or `only` these, to end; returns how many there are."""
+        held = {name: entry for name, entry in self._snapshot().items() if only is None or name in only}
         for entry in held.values():
             entry.inbox.order_end(outcome, detail)
         return len(held)

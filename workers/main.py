@@ -1,4 +1,4 @@
-"""A worker process: `python -m workers.main cloud --account NAME` or `gpu --pool NAME [--slots N]`.
+"""A worker process: `python -m workers.main cloud --account NAME` or `gpu --pool NAME [--slots N|auto]`.
 
 Started by `bakeoff worker`; it must not be imported by the orchestrator.
 """
@@ -24,12 +24,14 @@ from orchestrator.storage import attempts, machines
 from orchestrator.storage.artifacts import ArtifactStore
 from orchestrator.storage.attempts import WorkerIdentity
 from orchestrator.storage.engine import Database
+from orchestrator.storage.pools import pool_server
 from workers.agents.registry import names
 from workers.context import WorkerContext
 from workers.envelopes import guard_envelopes
 from workers.events import batch_events
 from workers.gateway.server import Gateway
 from workers.heartbeat import Heartbeats
+from workers.models.watch import PoolWatch
 from workers.registrar import Registrar, require_fit
 from workers.slots import JobDesk
 from workers.spool import Shipper
@@ -42,6 +44,8 @@ log = logging.getLogger("bakeoff.worker")
 # Beside the attempts that hold slots: those that check their work, wait for a slot between two stages, or were
 # hinted ahead. The database admits; threads that wait cost nothing.
 _SPARE_THREADS = 4
+# Threads of a GPU worker, whose server may grow while it runs. They are made when they are needed.
+_MOST_GPU = 64
 # How long Celery may take to tell the broker that a worker without attempts ends; usually it takes 0.1 s.
 _GOODBYE_SECONDS = 5.0
 
@@ -55,7 +59,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     cloud.add_argument("--slots", type=int, default=0)
     gpu = kinds.add_parser("gpu")
     gpu.add_argument("--pool", required=True)
-    gpu.add_argument("--slots", type=int, default=0)
+    gpu.add_argument("--slots", type=lambda text: 0 if text == "auto" else int(text), default=0)
     return parser.parse_args(argv)
 
 
@@ -82,7 +86,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     require_fit(database, settings)
     resource = f"account:{options.account}" if options.kind == "cloud" else f"pool:{options.pool}"
     queue = f"cloud.{options.account}" if options.kind == "cloud" else f"gpu.{options.pool}"
-    slots = options.slots or machines.capacity(database, resource) or 1
+    slots = options.slots or _places(database, resource)
     context = make_context(settings, database, resource, slots)
     recover(context)
     guard_envelopes()
@@ -92,6 +96,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     context.heartbeats.start()
     context.shipper.start()
     context.meter.start()
+    watch = watch_pool(context, options.pool, options.slots) if options.kind == "gpu" else None
     name = f"{queue}@{settings.machine}.{context.identity.pid}"
 
     def switch(on: bool) -> None:
@@ -108,14 +113,40 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     )
     registrar.start()
     try:
-        return consume(app, context, queue, name, slots)
+        return consume(app, context, queue, name, slots, most=_MOST_GPU if options.kind == "gpu" else 0)
     finally:
         registrar.stop()
+        if watch is not None:
+            watch.stop()
         context.heartbeats.stop()
         context.shipper.stop()
         context.meter.stop()
         context.gateway.stop()
         database.close()
+
+
+def _places(database: Database, resource: str) -> int:
+    """Sessions at a time here when nobody says how many; of a pool only until its server has been looked at."""
+    kind, _, name = resource.partition(":")
+    if kind == "account":
+        return machines.capacity(database, resource) or 1
+    server = pool_server(database, name)
+    return server.slots or 1 if server is not None else 1
+
+
+def watch_pool(context: WorkerContext, pool: str, most: int) -> PoolWatch:
+    """Look at the pool's server from now on; this worker has as many places as it serves, at most `most` if not 0."""
+
+    def give_up(reason: str) -> None:
+        here = attempts.attempts_on(context.database, context.identity, f"pool:{pool}")
+        context.heartbeats.order_all(Outcome.MODEL_UNAVAILABLE, reason, only=here)
+
+    def resize(live: int) -> None:
+        context.desk.places.resize(min(live, most or live))
+
+    watch = PoolWatch(context.database, context.identity, pool, resize=resize, give_up=give_up)
+    watch.start()
+    return watch
 
 
 def make_context(settings: Settings, database: Database, resource: str, places: int) -> WorkerContext:
@@ -165,7 +196,7 @@ def recover_dead(context: WorkerContext, *, always_sweep: bool = False) -> None:
         log.warning("leftovers processes=%d", len(ended))
 
 
-def consume(app: Celery, context: WorkerContext, queue: str, name: str, slots: int) -> int:
+def consume(app: Celery, context: WorkerContext, queue: str, name: str, slots: int, *, most: int) -> int:
     """Celery's own loop. TERM or INT ends the running attempts, whose jobs go back, and then the process."""
 
     def interrupted(**_: object) -> None:
@@ -183,7 +214,7 @@ def consume(app: Celery, context: WorkerContext, queue: str, name: str, slots: i
     batch_events(app)
     worker = app.Worker(
         queues=[queue],
-        concurrency=slots + _SPARE_THREADS,
+        concurrency=max(slots, most) + _SPARE_THREADS,
         pool="threads",
         hostname=name,
         without_mingle=True,

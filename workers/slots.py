@@ -27,11 +27,39 @@ from workers.batching import Batcher
 _ASK_SECONDS = 0.5
 
 
+class Places:
+    """How many sessions this worker may have on its own resource at a time; the number may change meanwhile."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._taken = limit, 0
+        self._condition = threading.Condition()
+
+    def resize(self, limit: int) -> None:
+        """Let so many in from now on. Those that are in stay."""
+        with self._condition:
+            self._limit = limit
+            self._condition.notify_all()
+
+    def acquire(self, timeout: float) -> bool:
+        """Take one; False when none became free within the timeout (seconds)."""
+        with self._condition:
+            if not self._condition.wait_for(lambda: self._taken < self._limit, timeout):
+                return False
+            self._taken += 1
+            return True
+
+    def release(self) -> None:
+        """Give one back."""
+        with self._condition:
+            self._taken -= 1
+            self._condition.notify()
+
+
 class Place:
     """One of the sessions that this worker may have on its own resource at a time."""
 
-    def __init__(self, places: threading.Semaphore) -> None:
-        self._places: threading.Semaphore | None = places
+    def __init__(self, places: Places) -> None:
+        self._places: Places | None = places
 
     def give_back(self) -> None:
         """Let the next attempt in. Idempotent; called from the attempt's own thread only."""
@@ -72,7 +100,7 @@ class JobDesk:
         """`places` is how many sessions on `resource` this worker may have, whatever the fleet has in all."""
         self.slots = SlotSignal()
         self.resource = resource
-        self._places = threading.Semaphore(places)
+        self.places = Places(places)
         self._database, self._worker = database, worker
         self._claims = Batcher[Hinted, Answer](lambda hints: attempts.claim_many(database, hints))
         self._ends = Batcher[End, JobState | None](lambda ends: attempts.finish_many(database, ends))
@@ -80,10 +108,10 @@ class JobDesk:
     def claim(self, job_id: int, order_token: str, *, patience_seconds: float) -> Claimed | None:
         """Claim the job as soon as its slots are free. None when stale, or ready again after the patience."""
         began = boot_seconds()
-        if not self._places.acquire(timeout=patience_seconds):
+        if not self.places.acquire(timeout=patience_seconds):
             attempts.withdraw(self._database, job_id, order_token)
             return None
-        place = Place(self._places)
+        place = Place(self.places)
         claimed = None
         try:
             claimed = self._claim(job_id, order_token, place, began + patience_seconds)

@@ -20,6 +20,13 @@ def _exec(*arguments: str, **environment: str) -> None:
     os.execve(sys.executable, [sys.executable, *arguments], child_environment(**environment))  # noqa: S606
 
 
+def _slots(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """`auto`, or a count from 1."""
+    if value == "auto" or (value.isascii() and value.isdecimal() and int(value) > 0):
+        return value
+    raise click.BadParameter(f"{value!r} is neither 'auto' nor a number from 1")
+
+
 @click.group("worker")
 def worker_command() -> None:
     """Run a worker: cloud jobs of an account one at a time, or GPU jobs of a pool in parallel.
@@ -38,10 +45,17 @@ def cloud_command(account: str) -> None:
 
 @worker_command.command("gpu")
 @click.option("--pool", required=True, help="The pool, as the fleet file names it.")
-@click.option("--slots", type=click.IntRange(min=1), help="Jobs at a time here; default: the pool's slots.")
-def gpu_command(pool: str, slots: int | None) -> None:
-    """Run the jobs of a pool."""
-    _exec("-m", "workers.main", "gpu", "--pool", pool, *(["--slots", str(slots)] if slots else []))
+@click.option(
+    "--slots",
+    callback=_slots,
+    default="auto",
+    show_default=True,
+    metavar="N|auto",
+    help="Jobs at a time here; auto: as many as the pool's model server serves, also when that changes.",
+)
+def gpu_command(pool: str, slots: str) -> None:
+    """Run the jobs of a pool, and look at its model server."""
+    _exec("-m", "workers.main", "gpu", "--pool", pool, "--slots", slots)
 
 
 @click.command("scheduler")

@@ -12,12 +12,15 @@ from typing import Any, NamedTuple
 from tests.support.processes import children, descendants, kill, marked
 from tests.support.repos import make_repo
 from tests.support.results import Results, Row
+from tests.support.somebody import Somebody
 from tests.support.waiting import PLENTY_SECONDS, until
 
 BAKEOFF = Path(sys.executable).with_name("bakeoff")
 _AGENT = Path(__file__).with_name("agent.py")
 # This checkout is tested, whatever is installed beside it.
 _ROOT = Path(__file__).parents[2]
+# Nothing listens there.
+NOBODY = "http://127.0.0.1:9"
 # A lease that a frozen worker loses soon, for tests that ask for it.
 SHORT_LEASE = {
     "BAKEOFF_LEASE_TTL_SECONDS": "3",
@@ -45,7 +48,7 @@ class Note(NamedTuple):
 class Lab:
     """One user's machine. Everything in it that still runs is killed by `close`."""
 
-    def __init__(self, root: Path, *, base_url: str = "http://127.0.0.1:9") -> None:
+    def __init__(self, root: Path, *, base_url: str = NOBODY) -> None:
         self.root, self.base_url = root, base_url
         self.home = root / "home"
         self.file = root / "experiment.yaml"
@@ -60,6 +63,7 @@ class Lab:
         }
         self.target = make_repo(root / "target")
         self._started: list[subprocess.Popen[str]] = []
+        self._somebody: Somebody | None = None
 
     # -- the files --
 
@@ -104,11 +108,19 @@ class Lab:
         for name in sorted(str(one) for one in accounts):
             lines += [f"[accounts.{name}]", *_toml({"base_url": self.base_url, "concurrency": concurrency})]
             lines += _toml(account or {})
-        lines += ["[pools.box]", *_toml({"base_url": self.base_url, "slots": slots})]
-        lines += ["[pools.nobody]", *_toml({"base_url": "http://127.0.0.1:9", "slots": 1})]
+        lines += ["[pools.box]", *_toml({"base_url": self._pool_url(), "slots": slots})]
+        lines += ["[pools.nobody]", *_toml({"base_url": NOBODY, "slots": 1})]
         for name, values in entries.items():
             lines += [f"[models.{name}]", *_toml({"name": name, "context_window": 100000, **values})]
         (self.root / "fleet.toml").write_text("\n".join(lines) + "\n")
+
+    def _pool_url(self) -> str:
+        """Where the pool's server is. A pool whose server does not answer at all is closed."""
+        if self.base_url != NOBODY:
+            return self.base_url
+        if self._somebody is None:
+            self._somebody = Somebody()
+        return self._somebody.url
 
     # -- the program --
 
@@ -150,6 +162,8 @@ class Lab:
                     kill(pid)
                 process.kill()
             process.communicate()
+        if self._somebody is not None:
+            self._somebody.close()
 
     # -- what happened --
 
