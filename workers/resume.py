@@ -77,6 +77,7 @@ def _history(stages: Sequence[KeptStage]) -> list[StageDone]:
             changed=stage.changed,
             # An interrupted stage always hands over, or the loop would take it for the attempt's end.
             handover=stage.handover or ("" if _interrupted(stage) else None),
+            commits=(stage.commit_sha,) if stage.commit_sha else (),
         )
         for stage in stages
     ]

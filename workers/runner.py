@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +31,7 @@ from workers.spool import Recorder
 from workers.stage import AttemptFrame, StageRun, perform_stage
 from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView
+from workers.taking_back import take_back
 from workers.worktrees.git import Git, GitError
 from workers.worktrees.mirror import Mirror
 from workers.worktrees.naming import JobKey
@@ -288,7 +289,7 @@ class Attempt:
             last = resumed.last_ordinal if resumed else 0
             ran = perform_stage(frame, step, last + len(runs) + 1, tokens, cost)
             runs.append(ran)
-            self._commit(tree, ran)
+            self._commit(spec, tree, ran)
 
     def _hold(self, model: ModelSpec) -> None:
         slots = self._slots
@@ -304,17 +305,23 @@ class Attempt:
         """Waiting for a slot between stages is the fleet's doing: no limit of the run counts it."""
         return self._slots.waited_seconds if self._slots else 0.0
 
-    def _commit(self, tree: JobTree, ran: StageRun) -> None:
+    def _commit(self, spec: JobSpec, tree: JobTree, ran: StageRun) -> None:
         """A commit after every stage, also after one that was killed: work is never lost."""
         message = (
             f"{ran.done.stage}: {ran.done.outcome or 'done'}\n\nstage {ran.ordinal} of attempt {self._claim.number}"
         )
         sha = tree.commit_stage(message, at_epoch_seconds=int(time.time()))
-        self._work.commits += sha is not None
-        self._recorder.stage(ran.ordinal, {"ended_at": utc_now(), "commit_sha": sha, "changed": sha is not None})
+        done = replace(ran.done, changed=sha is not None, commits=(sha,) if sha else ())
+        self._work.history.append(done)
+        if spec.loop == "tasks":
+            for back in take_back(tree, spec, self._work.history, at_epoch_seconds=int(time.time())):
+                sha = back.commit or sha
+                self._work.commits += back.commit is not None
+                self._recorder.event("WorkTakenBack", asdict(back), ran.ordinal)
+        self._work.commits += done.changed
+        self._recorder.stage(ran.ordinal, {"ended_at": utc_now(), "commit_sha": sha, "changed": done.changed})
         for skipped in tree.skipped:
             self._recorder.event("FileSkipped", {"path": skipped.path, "reason": str(skipped)}, ran.ordinal)
-        self._work.history.append(replace(ran.done, changed=sha is not None))
 
     def _collect(self, end: LoopEnd) -> LoopEnd:
         tree = self._work.tree

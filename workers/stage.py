@@ -163,6 +163,7 @@ class _StageLog:
             {
                 "stage": self._order.stage,
                 "role": self._order.role,
+                "task": self._order.task,
                 "agent": self._frame.spec.agent,
                 "model_asked": self._model.name,
                 "resource": self._model.resource,

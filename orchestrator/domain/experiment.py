@@ -165,7 +165,13 @@ class CommandAgent(Model):
     version: tuple[str, ...] | None = Field(None, min_length=1, description="Command that prints the version.")
 
 
-LoopName = Literal["single", "staged"]
+LoopName = Literal["single", "staged", "tasks"]
+# What each loop reads; anything else would be measured without an effect.
+LOOP_PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "single": (),
+    "staged": ("max_builds",),
+    "tasks": ("max_decompose_depth", "investigate_batch_size", "verify_batch_size"),
+}
 
 
 class Loop(Model):
@@ -176,13 +182,13 @@ class Loop(Model):
         3, ge=1, le=1000, strict=True, description="staged: BUILD stages before the run ends as it stands."
     )
     max_decompose_depth: int = Field(
-        3, ge=0, le=20, strict=True, description="staged: how often a task may be split again."
+        3, ge=0, le=20, strict=True, description="tasks: how often a task may be split again."
     )
     investigate_batch_size: int = Field(
-        5, ge=1, le=1000, strict=True, description="staged: findings that one INVESTIGATE stage gets."
+        5, ge=1, le=1000, strict=True, description="tasks: tasks that one INVESTIGATE stage gets."
     )
     verify_batch_size: int = Field(
-        5, ge=1, le=1000, strict=True, description="staged: tasks that one VERIFY stage gets."
+        5, ge=1, le=1000, strict=True, description="tasks: tasks that one VERIFY stage gets."
     )
 
     @model_validator(mode="before")
@@ -254,19 +260,6 @@ def listed(value: Scalar | tuple[Scalar, ...]) -> tuple[Scalar, ...]:
 def loop_parameter_names() -> tuple[str, ...]:
     """The parameters of loops, which `limits` accepts too."""
     return tuple(name for name in Loop.model_fields if name != "kind")
-
-
-# Parameters that files may name already, because planned loops have them, and that no loop reads yet.
-UNREAD_PARAMETERS = frozenset({"max_decompose_depth", "investigate_batch_size", "verify_batch_size"})
-
-
-def unread_parameters(experiment: Experiment) -> tuple[str, ...]:
-    """Fields of the file that set what no loop of this version reads, such as `limits.verify_batch_size`.
-
-    Cells that differ in nothing else would compare nothing, so they can be planned but not submitted.
-    """
-    in_loop = [f"loop.{name}" for name in sorted(experiment.loop.model_fields_set & UNREAD_PARAMETERS)]
-    return (*in_loop, *(f"limits.{name}" for name in sorted(experiment.limits.keys() & UNREAD_PARAMETERS)))
 
 
 def limit_names() -> tuple[str, ...]:

@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from orchestrator.domain.errors import Fault, InvalidInput
 from orchestrator.domain.experiment import (
+    LOOP_PARAMETERS,
     Experiment,
     Profile,
     Rule,
     Scalar,
     Target,
     listed,
-    loop_parameter_names,
     normal_limit,
     show_limit,
 )
@@ -143,9 +143,7 @@ def profile_identity(spec: JobSpec, prompts_hash: str) -> Json:
     runs can be priced again.
     """
     roles = ("build",) if spec.loop == "single" else ("reasoning", "build")
-    loop: Json = {"kind": spec.loop}
-    if spec.loop != "single":
-        loop = {"kind": spec.loop, **{name: getattr(spec, name) for name in loop_parameter_names()}}
+    loop: Json = {"kind": spec.loop, **{name: getattr(spec, name) for name in LOOP_PARAMETERS[spec.loop]}}
     return {
         "agent": spec.agent,
         "agent_version": spec.agent_version,

@@ -18,6 +18,7 @@ class Outcome(StrEnum):
 
     COMPLETE = "complete"
     NO_PROGRESS = "no_progress"
+    TASKS_LEFT = "tasks_left"
     STAGE_TIMEOUT = "stage_timeout"
     WALL_TIMEOUT = "wall_timeout"
     IDLE_TIMEOUT = "idle_timeout"

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.domain.experiment import Loop, Profile, Target, loop_parameter_names
+from orchestrator.domain.experiment import LOOP_PARAMETERS, Loop, Profile, Target, loop_parameter_names
 from orchestrator.files.tree import Data, Path, Tree
 from orchestrator.files.words import mapping, names, sequence, show
 
@@ -163,5 +163,7 @@ def check_loop_parameters(tree: Tree, parts: Parts) -> None:
         if name in limits and name in loop:
             tree.fault(("limits", name), "is given under 'loop' too", accepted="one of the two")
         for where, holder in (("limits", limits), ("loop", loop)):
-            if name in holder and parts.loop and parts.loop.kind == "single":
-                tree.fault((where, name), "has no meaning in the loop 'single'", accepted="'loop: staged'")
+            if name in holder and parts.loop and name not in LOOP_PARAMETERS[parts.loop.kind]:
+                having = next(loop for loop, its in LOOP_PARAMETERS.items() if name in its)
+                message = f"has no meaning in the loop {parts.loop.kind!r}"
+                tree.fault((where, name), message, accepted=f"'loop: {having}'")

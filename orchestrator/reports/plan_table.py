@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.domain.experiment import unread_parameters
 from orchestrator.domain.preflight import Answer
 from orchestrator.scheduling.next_step import nobody_serves
 from orchestrator.scheduling.submit import Plan
@@ -41,9 +40,5 @@ def print_plan(planned: Plan, answer: Answer, unserved: Sequence[str] = ()) -> N
         console.print(f"agent {name}: {found}", highlight=False)
     for resource in unserved:
         console.print(f"[yellow]{nobody_serves(resource)}[/]", highlight=False, soft_wrap=True)
-    for name in unread_parameters(experiment):
-        console.print(
-            f"[yellow]{name}: no loop of this version reads it; submit refuses the file[/]", highlight=False
-        )
     if planned.stale:
         console.print(f"{planned.stale} stored jobs are no longer in the file; they stay as they are.")

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.domain.errors import BakeoffError, Fault, InvalidInput, Unavailable
-from orchestrator.domain.experiment import unread_parameters
 from orchestrator.domain.jobspec import JobSpec, TargetSpec
 from orchestrator.domain.preflight import Answer, Question, TargetQuestion
 from orchestrator.files import Loaded
@@ -18,7 +17,7 @@ from orchestrator.storage.dispatch import ensure_slots
 from orchestrator.storage.engine import Database
 from orchestrator.storage.history import history, turns
 
-__all__ = ["Plan", "PlannedJob", "ask_machine", "make_plan", "plan", "require_agents", "require_effect", "submit"]
+__all__ = ["Plan", "PlannedJob", "ask_machine", "make_plan", "plan", "require_agents", "submit"]
 
 # Cloning a large remote repository for the first time.
 _PREFLIGHT_SECONDS = 3600.0
@@ -85,20 +84,6 @@ def require_agents(answer: Answer) -> None:
         raise Unavailable("agents are not installed on this machine:\n  " + "\n  ".join(missing))
 
 
-def require_effect(planned: Plan) -> None:
-    """Raises InvalidInput for parameters that no loop reads yet: nothing may be measured that changes nothing."""
-    faults = [
-        Fault(
-            file=str(planned.loaded.path),
-            field=name,
-            message="no loop of this version reads it, so cells that differ in it would compare nothing; remove it",
-        )
-        for name in unread_parameters(planned.loaded.experiment)
-    ]
-    if faults:
-        raise InvalidInput(faults)
-
-
 def plan(loaded: Loaded, database: Database, priority: int | None = None) -> tuple[Plan, Answer]:
     """Preflight and plan; changes nothing but the mirrors. New jobs get `priority`, else the file's."""
     wanted = loaded.experiment.priority if priority is None else priority
@@ -131,7 +116,6 @@ class SpecDumps:
 
 def submit(planned: Plan, database: Database, now: datetime) -> int:
     """Store the plan's new jobs. Returns how many were added; submitting again adds none."""
-    require_effect(planned)
     loaded = planned.loaded
     store.store_fleet(database, loaded.fleet)
     ensure_slots(database, loaded.fleet.capacities() | wanted_slots(database, now))

@@ -28,6 +28,15 @@ def _for_ever(**turn: object) -> list[object]:
     return [{"turns": [{**_STEP, "repeat": "forever", **turn}]}]
 
 
+def _told(answer: object) -> str:
+    """What a stage of the loop `tasks` answers."""
+    return f"Here it is.\n{json.dumps(answer)}"
+
+
+def _judged(verdicts: dict[str, bool]) -> str:
+    return _told({"verdicts": {one: {"accept": yes, "reason": "because"} for one, yes in verdicts.items()}})
+
+
 _MODELS: dict[str, list[object]] = {
     "silent": [{"turns": [{"silence": "start"}]}],
     "slow": _for_ever(delay="1s"),
@@ -56,6 +65,35 @@ _MODELS: dict[str, list[object]] = {
                 {"say": "Done."},
             ]
         }
+    ],
+    # Plans two tasks and refuses the first try at one of them.
+    "manager": [
+        {"match": {"stage": "plan"}, "turns": [{"say": _told({"tasks": ["write one", "write two"]})}]},
+        {"match": {"stage": "investigate"}, "turns": [{"say": "Both are new files."}]},
+        {"match": {"stage": "verify", "first": "half of one"}, "turns": [{"say": _judged({"1": False, "2": True})}]},
+        {"match": {"stage": "verify", "first": "whole"}, "turns": [{"say": _judged({"1": True, "2": True})}]},
+        {"match": {"stage": "build", "first": "because"}, "turns": [{"bash": "echo 1 > one"}, {"say": "whole"}]},
+        {
+            "match": {"stage": "build", "first": "## Task 1"},
+            "turns": [{"bash": "echo bad > wrong; echo bad >> hello.txt"}, {"say": "half of one"}],
+        },
+        {"match": {"stage": "build"}, "turns": [{"bash": "echo 2 > two"}, {"say": "two"}]},
+    ],
+    # Answers its plan without the contract first, and refuses its one task until it is split.
+    "splitter": [
+        {"match": {"stage": "plan", "first": "could not be used"}, "turns": [{"say": _told({"tasks": ["all"]})}]},
+        {"match": {"stage": "plan"}, "turns": [{"say": "First all."}]},
+        {"match": {"stage": "investigate"}, "turns": [{"say": "Nothing."}]},
+        {"match": {"stage": "decompose"}, "turns": [{"say": _told({"tasks": ["part", "rest"]})}]},
+        {
+            "match": {"stage": "verify", "first": "## Task 1.1"},
+            "turns": [{"say": _judged({"1.1": True, "1.2": True})}],
+        },
+        {"match": {"stage": "verify", "first": "## Task 1.2"}, "turns": [{"say": _judged({"1.2": True})}]},
+        {"match": {"stage": "verify"}, "turns": [{"say": _judged({"1": False})}]},
+        {"match": {"stage": "build", "first": "## Task 1.1"}, "turns": [{"bash": "echo 1 > one"}, {"say": "done"}]},
+        {"match": {"stage": "build", "first": "## Task 1.2"}, "turns": [{"bash": "echo 2 > two"}, {"say": "done"}]},
+        {"match": {"stage": "build"}, "turns": [{"bash": "echo bad > wrong"}, {"say": "tried"}]},
     ],
     "crowded": [
         {"match": {"first": "# Hand-over"}, "turns": [{"bash": "echo two >> steps.txt"}, {"say": "Done."}]},

@@ -273,7 +273,7 @@ include:
         (
             "loop: staged",
             "loop: stage",
-            "experiment.yaml:2: loop.kind: is not accepted (found 'stage'); accepted: 'single' or 'staged'",
+            "experiment.yaml:2: loop.kind: is not accepted (found 'stage'); accepted: 'single', 'staged' or 'tasks'",
         ),
         (
             "loop: staged",
@@ -333,6 +333,9 @@ def test_loop_parameters_have_one_place_and_a_loop(write: Write) -> None:
     text = GOOD.replace("loop: staged\n", "").replace("  hybrid: {reasoning: opus, build: devstral}\n", "")
     assert faults(write(text + "  max_builds: 2\n")) == [
         "experiment.yaml:11: limits.max_builds: has no meaning in the loop 'single'; accepted: 'loop: staged'"
+    ]
+    assert faults(write(GOOD + "  verify_batch_size: [1, 5]\n")) == [
+        "experiment.yaml:13: limits.verify_batch_size: has no meaning in the loop 'staged'; accepted: 'loop: tasks'"
     ]
 
 

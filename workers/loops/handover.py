@@ -15,7 +15,7 @@ def next_step(loop: NextStep, spec: JobSpec, history: Sequence[StageDone]) -> St
     Those whose context was full count as iterations, so a model that fills one after the other comes to an end; those
     that a limit of the provider or a fault of the machine interrupted do not.
     """
-    step = loop(spec, _settled(history))
+    step = loop(spec, settled(history))
     if isinstance(step, LoopEnd):
         return step
     end = iteration_end(spec, [done for done in history if done.outcome not in RESUMABLE])
@@ -25,13 +25,13 @@ def next_step(loop: NextStep, spec: JobSpec, history: Sequence[StageDone]) -> St
     return replace(step, prompt=render("handover", prompt=step.prompt, notes=notes), resumed=True)
 
 
-def _settled(history: Sequence[StageDone]) -> list[StageDone]:
+def settled(history: Sequence[StageDone]) -> list[StageDone]:
     """The stages that came to an end of their own, with what earlier sessions of theirs had changed."""
-    settled: list[StageDone] = []
-    changed = False
+    whole: list[StageDone] = []
+    changed, commits = False, tuple[str, ...]()
     for done in history:
-        changed = changed or done.changed
+        changed, commits = changed or done.changed, (*commits, *done.commits)
         if done.handover is None:
-            settled.append(replace(done, changed=changed))
-            changed = False
-    return settled
+            whole.append(replace(done, changed=changed, commits=commits))
+            changed, commits = False, ()
+    return whole

@@ -3,5 +3,6 @@
 from workers.loops.single import single
 from workers.loops.staged import staged
 from workers.loops.steps import NextStep
+from workers.loops.tasks import tasks
 
-LOOPS: dict[str, NextStep] = {"single": single, "staged": staged}
+LOOPS: dict[str, NextStep] = {"single": single, "staged": staged, "tasks": tasks}

@@ -15,7 +15,8 @@ from orchestrator.domain.outcome import Outcome
 class StageOrder:
     """The next stage: its name, the role whose model does it, and the whole prompt.
 
-    `resumed` when an earlier session began it, `session_id` when that very session goes on.
+    `resumed` when an earlier session began it, `session_id` when that very session goes on. `task` names the tasks of
+    a plan that it is about, by their ids.
     """
 
     stage: str
@@ -23,6 +24,7 @@ class StageOrder:
     prompt: str
     resumed: bool = False
     session_id: str | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class StageDone:
     """A stage that ended. `outcome` is None when the agent came to its own good end, or its context was too full.
 
     `handover` is what the session leaves to the next one of the same stage, in words; None when the stage is over.
+    `commits` hold what it changed.
     """
 
     stage: str
@@ -38,6 +41,7 @@ class StageDone:
     answer: str
     changed: bool
     handover: str | None = None
+    commits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

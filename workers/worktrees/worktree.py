@@ -236,6 +236,24 @@ class JobTree:
         self._head = sha
         return sha
 
+    def revert(self, sha: str, *, at_epoch_seconds: int) -> str | None:
+        """Commit the undoing of one of our commits; None, and nothing changed, when later work stands on it.
+
+        Call right after `commit_stage`. Raises GitError.
+        """
+        before = self.head
+        try:
+            self.git.run(["revert", "--no-commit", sha], self.place)
+        except GitError as error:
+            self.rewind(before)
+            if error.returncode != 1:
+                raise
+            return None
+        finally:
+            for name in ("REVERT_HEAD", "MERGE_MSG", "AUTO_MERGE"):
+                (self.paths.git / name).unlink(missing_ok=True)
+        return self.commit_stage(f"revert {sha[:12]}: refused", at_epoch_seconds=at_epoch_seconds)
+
     def is_dirty(self) -> bool:
         """Whether the tree holds changes that a commit would take."""
         found = staging.scan(self.git, self.place, self._limits)
