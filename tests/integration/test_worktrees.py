@@ -492,3 +492,36 @@ def test_swept_values_have_branches_of_their_own() -> None:
     branches = {key(params=params).branch for params in ({}, {"max_turns": 1}, {"max_turns": 2})}
     assert len(branches) == 3
     assert key(attempt="1").branch == key(attempt="2").branch
+
+
+# -- taking back --
+
+
+def test_a_commit_is_reverted_where_nothing_stands_on_it(job: JobTree) -> None:
+    tree = job.paths.tree
+    (tree / "new.txt").write_text("bad\n")
+    refused = job.commit_stage("build", at_epoch_seconds=1)
+    assert refused is not None
+    (tree / "other.txt").write_text("good\n")
+    job.commit_stage("build", at_epoch_seconds=2)
+    back = job.revert(refused, at_epoch_seconds=3)
+    assert back == job.head is not None
+    assert not (tree / "new.txt").exists()
+    assert [change.path for change in changed_files(job)] == ["other.txt"]
+    assert not job.is_dirty()
+
+
+def test_a_commit_on_which_later_work_stands_is_left_and_so_is_everything_else(job: JobTree) -> None:
+    file = job.paths.tree / "new.txt"
+    file.write_text("one\n")
+    refused = job.commit_stage("build", at_epoch_seconds=1)
+    assert refused is not None
+    file.write_text("one and more\n")
+    later = job.commit_stage("build", at_epoch_seconds=2)
+    assert job.revert(refused, at_epoch_seconds=3) is None
+    assert job.head == later
+    assert file.read_text() == "one and more\n"
+    assert not job.is_dirty()
+    assert not (job.paths.git / "REVERT_HEAD").exists()
+    file.unlink()
+    assert job.commit_stage("build", at_epoch_seconds=4) == job.head, "the tree can be worked on"
