@@ -31,6 +31,9 @@ log = logging.getLogger("bakeoff.scheduler")
 _AWAY_SECONDS = 1.0
 # How long the end waits for hints that are just going out.
 _LAST_SEND_SECONDS = 5.0
+# Quotas are judged this often, and rest this many times as long as a judgement of many windows took.
+_JUDGE_SECONDS = 1.0
+_JUDGE_REST = 50.0
 # Share of the usual pause after a pass that started something.
 _BUSY = 0.2
 
@@ -49,6 +52,7 @@ class Scheduler:
         # When each open hint was last sent, on the boot clock; lost at a restart, which sends all of them again.
         self._sent: dict[tuple[int, str], float] = {}
         self._next_reap = 0.0
+        self._next_judgement = 0.0
         self._decided = threading.Event()
 
     @property
@@ -114,8 +118,8 @@ class Scheduler:
             store.wake_parked(self._database, utc_now())
             for pool in settle(self._database, utc_now()):
                 log.warning("pool_slots_changed %s", pool)
-            for change in quota.judge(self._database, utc_now()):
-                log.info("quota %s", change)
+        if now >= self._next_judgement:
+            self._judge_quotas()
         return len(dispatch(self._database, utc_now()))
 
     def _may_act(self) -> bool:
@@ -126,6 +130,13 @@ class Scheduler:
         if led != self._leads:
             log.info("scheduler_%s", "leads" if self._leads else "stands_by")
         return self._leads
+
+    def _judge_quotas(self) -> None:
+        began = boot_seconds()
+        for change in quota.judge(self._database, utc_now()):
+            log.info("quota_changed %s", change)
+        ended = boot_seconds()
+        self._next_judgement = ended + max(_JUDGE_SECONDS, _JUDGE_REST * (ended - began))
 
     def _reap(self) -> None:
         asked_at = boot_seconds()

@@ -1,8 +1,10 @@
 """Quota in the database: the ledger counts once, windows close accounts and open them, refusals slow them down."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from threading import Barrier
 
 import pytest
 import sqlalchemy as sa
@@ -164,7 +166,7 @@ def test_a_hint_that_is_out_already_is_not_claimed_in_a_red_window(database: Dat
     ((job, token),) = order(database).items()
     state(database, 100, resets=NOW + timedelta(hours=1))
     quota.judge(database, NOW)
-    with pytest.raises(attempts.NoFreeSlot):
+    with pytest.raises(attempts.NoFreeSlot, match=r"5h window at 100 % \(red\)"):
         attempts.claim(database, job, token, WORKER, NOW)
     quota.judge(database, NOW + timedelta(hours=1))
     claim(database, job, token, NOW + timedelta(hours=1))
@@ -179,6 +181,25 @@ def test_orange_starts_one_at_a_time(database: Database) -> None:
     for job, token in order(database).items():
         with pytest.raises(attempts.NoFreeSlot):
             attempts.claim(database, job, token, WORKER, NOW)
+
+
+def test_claims_at_the_same_moment_stay_below_the_ceiling(database: Database) -> None:
+    set_up(database, 4, FIVE, concurrency=4)
+    hints = list(order(database).items())
+    assert len(hints) == 4
+    state(database, 85, resets=NOW + timedelta(hours=1))
+    quota.judge(database, NOW)
+    together = Barrier(4)
+
+    def attempt(hint: tuple[int, str]) -> bool:
+        together.wait()
+        try:
+            return attempts.claim(database, *hint, WORKER, NOW) is not None
+        except attempts.NoFreeSlot:
+            return False
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(attempt, hints)) == 1
 
 
 def test_the_reserve_and_the_behaviour_are_the_files(database: Database) -> None:

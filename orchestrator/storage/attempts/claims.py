@@ -107,7 +107,8 @@ def _grant(connection: sa.Connection, hints: Sequence[Hinted], fresh: dict[int, 
         if refusal is not None:
             answers[index] = refusal
         elif missing:
-            answers[index] = NoFreeSlot(f"no slot of {missing[0]} is free")
+            why = f": {quotas[missing[0]].reason}" if missing[0] in quotas else ""
+            answers[index] = NoFreeSlot(f"no slot of {missing[0]} is free{why}")
         else:
             attempt_id = secrets.token_hex(16)
             grants += [(name, free[name].pop(0), attempt_id) for name in needs[index]]

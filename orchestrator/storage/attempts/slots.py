@@ -9,7 +9,7 @@ from orchestrator.domain.breaker import admits
 from orchestrator.domain.errors import StaleAttempt
 from orchestrator.storage.attempts.values import Parked
 from orchestrator.storage.breakers import begin_probes, lock
-from orchestrator.storage.engine import Database
+from orchestrator.storage.engine import Database, one_at_a_time
 from orchestrator.storage.quota import Ceiling
 from orchestrator.storage.tables import attempts, is_live, leases
 
@@ -58,6 +58,8 @@ def free_for_new(connection: sa.Connection, resource: str, most: int, ceiling: C
     free = list(connection.execute(_FREE_FOR_NEW, {"wanted": resource, "most": most}).scalars())
     if ceiling is None:
         return free
+    # Several slots are free and fewer may be taken: whoever counts must see what the others took.
+    one_at_a_time(connection, f"quota {resource}")
     busy = connection.execute(_BUSY, {"wanted": resource}).scalar_one()
     return free[: max(0, ceiling.sessions - busy)]
 
