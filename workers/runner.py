@@ -15,6 +15,7 @@ from orchestrator.domain.outcome import Outcome
 from orchestrator.settings import child_environment
 from orchestrator.storage import attempts
 from orchestrator.storage.attempts import AttemptResult, CellInfo
+from orchestrator.storage.pools import all_pools
 from workers.answers import Answers
 from workers.checking import check_baseline, check_final
 from workers.collecting import archive
@@ -25,6 +26,7 @@ from workers.heartbeat import Held
 from workers.loops.handover import next_step
 from workers.loops.registry import LOOPS
 from workers.loops.steps import LoopEnd, StageDone
+from workers.models.fitting import fit
 from workers.resume import Resumed, take_up
 from workers.slots import Claimed, StageSlots
 from workers.spool import Recorder
@@ -155,7 +157,7 @@ class Attempt:
 
     def _perform(self) -> LoopEnd:
         cell = self._patiently(lambda: attempts.cell_info(self._context.database, self._claim.cell_id))
-        spec = self._retuned(JobSpec.model_validate(cell.spec))
+        spec = self._fitted(self._retuned(JobSpec.model_validate(cell.spec)))
         self._advance("prepare")
         tree = self._prepare(cell, spec)
         resumed = self._work.resumed
@@ -184,6 +186,16 @@ class Attempt:
             self._work.checks += check_final(self._context, self._commands, spec, tree)
         self._heed()
         return end
+
+    def _fitted(self, spec: JobSpec) -> JobSpec:
+        """The job with the context sizes of the live servers, where those are smaller; said on record."""
+        if not any(model.resource.startswith("pool:") for model in spec.models.values()):
+            return spec
+        views = self._patiently(lambda: all_pools(self._context.database))
+        fitted, reduced = fit(spec, views, self._context.settings.machine)
+        for one in reduced:
+            self._recorder.event("ContextWindowReduced", one._asdict())
+        return fitted
 
     def _retuned(self, spec: JobSpec) -> JobSpec:
         """The job with the limits that people changed so far; the watch of a running stage hears of them itself."""

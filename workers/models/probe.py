@@ -1,6 +1,7 @@
 """Asks a model server what it is and how it is: a few small GETs, bounded in time and size."""
 
 import asyncio
+import os
 import time
 from collections.abc import Iterable
 from typing import Protocol
@@ -109,6 +110,10 @@ async def _get(session: aiohttp.ClientSession, url: str, timeout_seconds: float)
             return Answer(response.status, body.decode("utf-8", "replace"), server=server)
     except TimeoutError:
         return Answer(None, fault=f"no answer within {timeout_seconds:g} s", timed_out=True)
+    except aiohttp.ClientConnectorError as error:
+        number = error.os_error.errno
+        why = os.strerror(number) if number and number > 0 else str(error.os_error)
+        return Answer(None, fault=f"cannot connect: {why.lower()}")
     except (aiohttp.ClientError, OSError, ValueError) as error:
         late = time.monotonic() - began >= timeout_seconds
         return Answer(None, fault=f"{error}" or type(error).__name__, timed_out=late)
