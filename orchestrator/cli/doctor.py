@@ -9,6 +9,7 @@ import click
 
 from orchestrator.cli.common import as_json, emit, open_database, unserved_here
 from orchestrator.domain.errors import BakeoffError, ExitCode
+from orchestrator.domain.fleet import Fleet
 from orchestrator.settings import Settings, load_settings
 
 # Below this a run soon ends in full-disk failures.
@@ -94,11 +95,25 @@ def _experiment(file: Path) -> list[Finding]:
     for name, agent in answer.agents.items():
         text = agent.version or "version unknown" if agent.installed else f"not installed: {agent.hint}"
         found.append(Finding(f"agent {name}", agent.installed, text))
-    servers = {
-        **{f"account {name}": account.base_url for name, account in loaded.fleet.accounts.items()},
-        **{f"pool {name}": pool.base_url for name, pool in loaded.fleet.pools.items()},
-    }
-    return found + [_server(name, url) for name, url in servers.items()]
+    found += [_server(f"account {name}", account.base_url) for name, account in loaded.fleet.accounts.items()]
+    return found + _pools(loaded.fleet)
+
+
+def _pools(fleet: Fleet) -> list[Finding]:
+    """What the pools' servers say of themselves; such a look costs nothing."""
+    from orchestrator.scheduling.servers import context_warnings, look_at_servers
+
+    reports = look_at_servers(fleet)
+    found = [
+        Finding(f"pool {name}", report.serves, f"{fleet.pools[name].base_url} is {report.in_words()}")
+        for name, report in reports.items()
+    ]
+    for name, report in reports.items():
+        most = fleet.pools[name].slots
+        if most is not None and report.slots is not None and report.slots < most:
+            text = f"the fleet file says {most} slots, its server has {report.slots}: so many jobs run at a time"
+            found.append(Finding(f"pool {name}", None, text))
+    return found + [Finding("context", None, text) for text in context_warnings(fleet, reports)]
 
 
 def _workers(file: Path, settings: Settings) -> list[Finding]:

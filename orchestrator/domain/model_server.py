@@ -24,6 +24,13 @@ class Health(StrEnum):
 SERVING = frozenset({Health.HEALTHY, Health.UNKNOWN})
 
 
+class ServerQuestion(Model):
+    """Where a server is, and the name of its secret."""
+
+    base_url: str
+    key: str | None = None
+
+
 class ServedModel(Model):
     """A model by the names under which the server knows it, and the tokens that one request may have."""
 
@@ -76,6 +83,17 @@ class ServerReport(Model):
         if len(self.models) > _MOST_MODELS:
             parts.append(f"{len(self.models) - _MOST_MODELS} more models")
         return ", ".join(parts) + (f": {self.detail}" if self.detail else "")
+
+
+def context_warning(alias: str, stated: int, live: int | None) -> str:
+    """What to tell people when a server gives a request less context than the fleet file says; else empty."""
+    if live is None or live >= stated:
+        return ""
+    return (
+        f"model {alias} has context_window = {stated}, but its server gives a request {live} tokens, and limits are "
+        "judged by these: start the server with more (llama.cpp's --ctx-size is shared out among its slots), or "
+        "correct the fleet file"
+    )
 
 
 # More would fill a screen: an Ollama server may have dozens of models installed.
