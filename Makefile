@@ -12,7 +12,7 @@ BENCHMARKS ?= help_time worktree_ready kill_latency supervision_cpu gateway_late
 	scheduler_pass one_second_jobs queue_throughput
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults fmt agents browser lock clean
+.PHONY: help demo test check bench faults fmt agents browser llama lock clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ agents:  ## Install the pinned coding agents for the demo and the tests (needs n
 
 browser:
 	@ops/install-test-deps
+
+llama: $(DEV)  ## Build the real llama.cpp server that some tests use (some minutes; cmake, ninja, C++)
+	@ops/install-llama $(VENV)
 
 lock: $(DEV)  ## Pin the dependencies of pyproject.toml anew
 	@ops/lock
