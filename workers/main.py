@@ -46,6 +46,8 @@ log = logging.getLogger("bakeoff.worker")
 _SPARE_THREADS = 4
 # Threads of a GPU worker, whose server may grow while it runs. They are made when they are needed.
 _MOST_GPU = 64
+# How long our own consumer may take to answer; it is asked again a second later.
+_ANSWER_SECONDS = 1.0
 # How long Celery may take to tell the broker that a worker without attempts ends; usually it takes 0.1 s.
 _GOODBYE_SECONDS = 5.0
 
@@ -99,10 +101,11 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     watch = watch_pool(context, options.pool, options.slots) if options.kind == "gpu" else None
     name = f"{queue}@{settings.machine}.{context.identity.pid}"
 
-    def switch(on: bool) -> None:
-        # To ourselves by way of the broker: Celery's own consumer may only be changed in its own thread.
+    def switch(on: bool) -> bool:
+        # To ourselves by way of the broker: Celery's own consumer may only be changed in its own thread. Redis drops
+        # what is sent while nobody listens, so only an answer says that it arrived.
         order = app.control.add_consumer if on else app.control.cancel_consumer
-        order(queue, destination=[name])
+        return bool(order(queue, destination=[name], reply=True, timeout=_ANSWER_SECONDS))
 
     registrar = Registrar(
         context,

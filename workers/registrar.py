@@ -55,7 +55,10 @@ def wrong_version(database: Database, settings: Settings) -> str | None:
 
 
 class Registrar:
-    """The housekeeping thread of a worker. `consume` switches its queue on and off."""
+    """The housekeeping thread of a worker.
+
+    `consume` switches its queue on and off; False when nobody has confirmed it yet.
+    """
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class Registrar:
         worker: str,
         capabilities: dict[str, object],
         *,
-        consume: Callable[[bool], None],
+        consume: Callable[[bool], bool],
         recover: Callable[[], None],
     ) -> None:
         self._context, self._worker = context, worker
@@ -71,12 +74,14 @@ class Registrar:
         self._consume, self._recover = consume, recover
         self._next_announcement = 0.0
         self._closed_for: str | None = None
+        self._consumes = True  # as Celery's consumer begins
         self._full: str | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registrar", daemon=True)
 
     def start(self) -> None:
-        """Announce the worker, and begin to look."""
+        """Announce the worker, and begin to look. It takes no job before the first look."""
+        self._context.desk.admit(False)
         self._thread.start()
 
     def stop(self) -> None:
@@ -105,14 +110,16 @@ class Registrar:
             machines.announce(database, identity, self._worker, self._capabilities, utc_now())
             self._next_announcement = boot_seconds() + _ANNOUNCE_SECONDS
         closed_for = self._why_closed(f"machine:{identity.machine}")
+        self._context.desk.admit(closed_for is None)
         if (closed_for is None) != (self._closed_for is None):
             log.warning("worker_%s reason=%s", "takes_no_new_jobs" if closed_for else "takes_jobs_again", closed_for)
-            self._consume(closed_for is None)
             # So that people who ask why a job waits hear of it at once.
             self._capabilities["closed_for"] = closed_for
             self._next_announcement = 0.0
         self._closed_for = closed_for
         self._recover()
+        if self._consumes != (closed_for is None) and self._consume(closed_for is None):
+            self._consumes = closed_for is None
 
     def _why_closed(self, machine: str) -> str | None:
         """Why this worker may take no new jobs now; None when it may."""

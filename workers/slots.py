@@ -101,14 +101,24 @@ class JobDesk:
         self.slots = SlotSignal()
         self.resource = resource
         self.places = Places(places)
+        self._open = threading.Event()
+        self._open.set()
         self._database, self._worker = database, worker
         self._claims = Batcher[Hinted, Answer](lambda hints: attempts.claim_many(database, hints))
         self._ends = Batcher[End, JobState | None](lambda ends: attempts.finish_many(database, ends))
 
+    def admit(self, admits: bool) -> None:
+        """Whether this worker may take new jobs. A hint that comes while it may not goes back at once."""
+        if admits:
+            self._open.set()
+        else:
+            self._open.clear()
+
     def claim(self, job_id: int, order_token: str, *, patience_seconds: float) -> Claimed | None:
         """Claim the job as soon as its slots are free. None when stale, or ready again after the patience."""
         began = boot_seconds()
-        if not self.places.acquire(timeout=patience_seconds):
+        # Hints may come before the broker knows that nothing is wanted. It is hinted again: not faster than this.
+        if not self._open.wait(_ASK_SECONDS) or not self.places.acquire(timeout=patience_seconds):
             attempts.withdraw(self._database, job_id, order_token)
             return None
         place = Place(self.places)

@@ -20,6 +20,7 @@ from orchestrator.settings import load_settings
 from orchestrator.storage import machines
 from orchestrator.storage.engine import Database
 from orchestrator.storage.leader import Leadership, fleet_version
+from orchestrator.storage.tables import attempts as attempt_table
 from orchestrator.storage.tables import leaders
 from tests.support.databases import PostgresDatabases
 from tests.support.lab import Lab
@@ -346,6 +347,30 @@ def test_what_is_no_message_at_all_does_not_end_the_worker(
         _, told = worker.communicate(timeout=60)
         assert told.count("message_dropped reason=malformed") == len(NO_ENVELOPES), told
         assert "Traceback" not in told
+
+
+def test_a_machine_without_room_takes_nothing_and_says_so(
+    lab: Lab, broker: EmbeddedBroker, postgres_databases: PostgresDatabases
+) -> None:
+    with postgres_databases.fresh() as database:
+        env = {
+            "BAKEOFF_DATABASE_URL": database.url.render_as_string(hide_password=False),
+            "BAKEOFF_BROKER_URL": broker.url,
+        }
+        lab.write()
+        assert lab.bakeoff("submit", str(lab.file), env=env).code == ExitCode.OK
+        full = env | {"BAKEOFF_MACHINE": "full", "BAKEOFF_MIN_FREE_MEMORY_MIB": "1e9"}
+        lab.start("worker", "cloud", "--account", "cloud", env=full)
+        until(
+            lambda: [one for one in machines.workers(database) if one.capabilities.get("closed_for")],
+            "the worker to see that its machine is full",
+        )
+        assert "takes no new jobs" in lab.bakeoff("status", env=env).out
+        lab.start("scheduler", env=env)
+        lab.start("worker", "cloud", "--account", "cloud", env=env | {"BAKEOFF_MACHINE": "roomy"})
+        until(lambda: state(database, 1) == "done", "the job")
+        with database.read() as connection:
+            assert set(connection.execute(sa.select(attempt_table.c.machine)).scalars()) == {"roomy"}
 
 
 def test_what_celery_sends_is_an_envelope() -> None:
