@@ -10,7 +10,7 @@ from orchestrator.domain.breaker import describe, open_slots
 from orchestrator.domain.order import Candidate
 from orchestrator.domain.states import JOB_MOVES, JobState, move
 from orchestrator.storage.breakers import load
-from orchestrator.storage.engine import Database, lock_in_order, one_at_a_time
+from orchestrator.storage.engine import Database, lock_in_order, one_at_a_time, padded
 from orchestrator.storage.pools import closed_reasons
 from orchestrator.storage.quota import ceilings
 from orchestrator.storage.tables import attempts, cells, drains, experiments, is_in, is_live, jobs, leases
@@ -135,15 +135,15 @@ def queue_jobs(
     connection: sa.Connection, chosen: Sequence[int], passed_over: Sequence[int], order_token: str
 ) -> list[Hint]:
     """Set ready jobs queued under a fresh token, in the order given. The hints are sent after the commit."""
-    lock_in_order(connection, jobs.c.id, jobs.c.id.in_((*chosen, *passed_over)))
+    lock_in_order(connection, jobs.c.id, jobs.c.id.in_(padded((*chosen, *passed_over))))
     if passed_over:
-        skipped = jobs.update().where(jobs.c.id.in_(passed_over), is_in(jobs.c.state, JobState.READY))
+        skipped = jobs.update().where(jobs.c.id.in_(padded(passed_over)), is_in(jobs.c.state, JobState.READY))
         connection.execute(skipped.values(passed_over=jobs.c.passed_over + 1))
     if not chosen:
         return []
     change = (
         jobs.update()
-        .where(jobs.c.id.in_(chosen), is_in(jobs.c.state, JobState.READY))
+        .where(jobs.c.id.in_(padded(chosen)), is_in(jobs.c.state, JobState.READY))
         .values(state=move(JOB_MOVES, JobState.READY, "queue"), order_token=order_token, passed_over=0)
         .returning(jobs.c.id, jobs.c.queue)
     )
@@ -171,7 +171,7 @@ def labels(connection: sa.Connection, job_ids: Iterable[int]) -> dict[int, HintL
     rest, found = list(job_ids), {}
     while rest:
         some, rest = rest[:_MOST_IN_LIST], rest[_MOST_IN_LIST:]
-        for row in connection.execute(query.where(jobs.c.id.in_(some))):
+        for row in connection.execute(query.where(jobs.c.id.in_(padded(some)))):
             found[row[0]] = HintLabel(row[1], row[2], row[3], row[4] + 1)
     return found
 

@@ -1,9 +1,10 @@
 """Opening the results database: SQLite (WAL) or PostgreSQL behind one small object, with errors in plain words."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
@@ -11,6 +12,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from orchestrator.domain.errors import Conflict, StorageError
 from orchestrator.storage.tables import metadata
+
+T = TypeVar("T")
 
 # The newest migration. `migrate` compares it before it imports Alembic, which costs 0.2 s.
 HEAD = "0001"
@@ -173,10 +176,14 @@ def _postgres_engine(url: sa.URL, timeout_seconds: float) -> sa.Engine:
         url.set(drivername="postgresql+psycopg"),
         pool_size=8,
         max_overflow=16,
+        # The connection that was used last has the statements prepared.
+        pool_use_lifo=True,
         connect_args={
             "connect_timeout": 5,
             # A hung server or a cut network must end as an error well before a lease does.
             "tcp_user_timeout": 10_000,
+            # Planning costs more than most of our statements: it is saved from the second time on.
+            "prepare_threshold": 1,
             "keepalives_idle": 5,
             "keepalives_interval": 2,
             "keepalives_count": 3,
@@ -197,6 +204,13 @@ def lock_in_order(connection: sa.Connection, key: sa.Column[int], condition: sa.
     change many rows cannot wait for each other. On SQLite the transaction has the whole database already."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(key).where(condition).order_by(key).with_for_update())
+
+
+def padded(values: Sequence[T]) -> list[T]:
+    """The values, the last one repeated up to a power of two: lists in statements then have few lengths, so that
+    these statements are compiled, prepared and planned once and not for every length."""
+    length = 1 << max(0, len(values) - 1).bit_length()
+    return [*values, *[values[-1]] * (length - len(values))] if values else []
 
 
 def table_names() -> tuple[str, ...]:

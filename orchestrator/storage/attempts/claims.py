@@ -16,7 +16,7 @@ from orchestrator.storage.attempts.gates import Gates
 from orchestrator.storage.attempts.slots import free_for_new, hand_out
 from orchestrator.storage.attempts.values import Claim, NoFreeSlot, Refusal, WorkerIdentity
 from orchestrator.storage.dispatch import resources_of
-from orchestrator.storage.engine import Database
+from orchestrator.storage.engine import Database, padded
 from orchestrator.storage.quota import ceilings
 from orchestrator.storage.tables import attempts, is_in, jobs
 
@@ -79,7 +79,9 @@ def claim(database: Database, job_id: int, order_token: str, worker: WorkerIdent
 def claim_many(database: Database, hints: Sequence[Hinted]) -> list[Answer]:
     """Claim each of these jobs, or say why not, in the order given and in one transaction."""
     with database.write() as connection:
-        rows = {row.id: row for row in connection.execute(_CLAIMABLE, {"jobs": [hint.job_id for hint in hints]})}
+        rows = {
+            row.id: row for row in connection.execute(_CLAIMABLE, {"jobs": padded([hint.job_id for hint in hints])})
+        }
         fresh = {}
         for index, hint in enumerate(hints):
             row = rows.get(hint.job_id)

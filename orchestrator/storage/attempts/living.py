@@ -11,7 +11,7 @@ from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import ATTEMPT_MOVES, AttemptState, sources
 from orchestrator.storage.attempts.slots import free_slots
 from orchestrator.storage.attempts.values import WorkerIdentity
-from orchestrator.storage.engine import Database, lock_in_order
+from orchestrator.storage.engine import Database, lock_in_order, padded
 from orchestrator.storage.tables import attempts, cells, checks, experiments, is_live, jobs, stages, targets
 
 
@@ -38,7 +38,7 @@ def cell_info(database: Database, cell_id: int) -> CellInfo:
 
 def renew(database: Database, attempt_ids: Sequence[str]) -> set[str]:
     """Raise the heartbeat of live attempts. Returns those that are still owned."""
-    mine = sa.and_(attempts.c.id.in_(attempt_ids), is_live)
+    mine = sa.and_(attempts.c.id.in_(padded(attempt_ids)), is_live)
     change = attempts.update().where(mine).values(heartbeat=attempts.c.heartbeat + 1).returning(attempts.c.id)
     with database.write() as connection:
         lock_in_order(connection, attempts.c.job_id, mine)
@@ -70,7 +70,7 @@ def orders_among(database: Database, attempt_ids: Sequence[str]) -> dict[str, Ou
     query = (
         sa.select(attempts.c.id, jobs.c.cancel_requested, jobs.c.pause_requested)
         .join(jobs, sa.and_(jobs.c.id == attempts.c.job_id, jobs.c.attempt_id == attempts.c.id))
-        .where(attempts.c.id.in_(attempt_ids))
+        .where(attempts.c.id.in_(padded(attempt_ids)))
     )
     orders = dict.fromkeys(attempt_ids, Outcome.LEASE_LOST)
     with database.read() as connection:
@@ -88,7 +88,7 @@ def retuned_among(database: Database, attempt_ids: Sequence[str]) -> dict[str, d
     query = (
         sa.select(attempts.c.id, jobs.c.retuned)
         .join(jobs, jobs.c.id == attempts.c.job_id)
-        .where(attempts.c.id.in_(attempt_ids), jobs.c.retuned.is_not(sa.null()))
+        .where(attempts.c.id.in_(padded(attempt_ids)), jobs.c.retuned.is_not(sa.null()))
     )
     with database.read() as connection:
         return {row.id: row.retuned for row in connection.execute(query)}

@@ -9,7 +9,7 @@ from orchestrator.domain.breaker import admits
 from orchestrator.domain.errors import StaleAttempt
 from orchestrator.storage.attempts.values import Parked
 from orchestrator.storage.breakers import begin_probes, lock
-from orchestrator.storage.engine import Database, one_at_a_time
+from orchestrator.storage.engine import Database, one_at_a_time, padded
 from orchestrator.storage.quota import Ceiling
 from orchestrator.storage.tables import attempts, is_live, leases
 
@@ -103,7 +103,7 @@ def release(database: Database, attempt_id: str, resource: str) -> None:
 
 def free_slots(connection: sa.Connection, attempt_ids: list[str], resource: str | None = None) -> None:
     """Give back every slot of these attempts, or the one of `resource`."""
-    values: dict[str, object] = {"attempts": attempt_ids}
+    values: dict[str, object] = {"attempts": padded(attempt_ids)}
     if resource is not None:
         values["given"] = resource
     for row in connection.execute(_RELEASE if resource is None else _RELEASE_ONE, values).all():
