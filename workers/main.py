@@ -148,6 +148,7 @@ def watch_pool(context: WorkerContext, pool: str, most: int) -> PoolWatch:
         context.desk.places.resize(min(live, most or live))
 
     watch = PoolWatch(context.database, context.identity, pool, resize=resize, give_up=give_up)
+    context.desk.doubt = watch.try_look
     watch.start()
     return watch
 

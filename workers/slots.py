@@ -7,6 +7,7 @@ from typing import NamedTuple
 from orchestrator.clock import boot_seconds, utc_now
 from orchestrator.domain.errors import StaleAttempt
 from orchestrator.domain.jobspec import JobSpec, ModelSpec
+from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
 from orchestrator.storage import attempts
 from orchestrator.storage.attempts import (
@@ -100,6 +101,8 @@ class JobDesk:
         """`places` is how many sessions on `resource` this worker may have, whatever the fleet has in all."""
         self.slots = SlotSignal()
         self.resource = resource
+        # Told when an attempt found no model; of a GPU worker, to look at its server.
+        self.doubt: Callable[[], None] = lambda: None
         self.places = Places(places)
         self._open = threading.Event()
         self._open.set()
@@ -146,6 +149,9 @@ class JobDesk:
 
     def finish(self, attempt_id: str, result: AttemptResult) -> JobState:
         """Store the result. Returns the job's new state. Raises StaleAttempt, and stores nothing, when too late."""
+        if result.outcome is Outcome.MODEL_UNAVAILABLE:
+            # Before the job is ready again, so that it does not break on the same dead server at once.
+            self.doubt()
         state = self._ends.ask(End(attempt_id, result, utc_now()))
         self.slots.freed()
         if state is None:

@@ -9,13 +9,11 @@ from orchestrator.storage.dispatch import Slots
 def waiting_reason(state: JobState, stored: str, needs: Sequence[str], slots: Mapping[str, Slots]) -> str:
     """One line for a job that is neither running nor final; empty for those that are.
 
-    `stored` is what was written down when the job came into its state; it goes first.
+    `stored` is what was written down when the job came into its state; it goes before all but closed resources.
     """
     if state is JobState.QUEUED:
         return "a worker has been told; waits to be claimed"
     if state is not JobState.READY:
-        return stored
-    if stored:
         return stored
     missing = [need for need in needs if need not in slots and not need.startswith("profile:")]
     if missing:
@@ -24,6 +22,8 @@ def waiting_reason(state: JobState, stored: str, needs: Sequence[str], slots: Ma
     stopped = [slots[need].note or f"{need} has no slots" for need in needs if slots[need].total == 0]
     if stopped:
         return "; ".join(stopped)
+    if stored:
+        return stored
     full = [
         slots[need].note or f"{need} ({slots[need].busy + slots[need].hinted} of {slots[need].total} taken)"
         for need in needs

@@ -117,13 +117,14 @@ def slots(connection: sa.Connection) -> dict[str, Slots]:
             hinted[resource] = hinted.get(resource, 0) + count
     waits = sa.select(attempts.c.waits_for, sa.func.count()).where(is_live, attempts.c.waits_for.is_not(None))
     awaited = {row[0]: int(row[1]) for row in connection.execute(waits.group_by(attempts.c.waits_for))}
-    gone = any(whole == 0 and name.startswith("pool:") for name, (whole, _) in counts.items())
-    closed = closed_reasons(connection) if gone else {}
+    gone = {name for name, (whole, _) in counts.items() if whole == 0 and name.startswith("pool:")}
+    closed = {name: why for name, why in closed_reasons(connection).items() if name in gone} if gone else {}
     found: dict[str, Slots] = {}
     for name, (whole, busy) in counts.items():
         gate = gates.get(name)
         note = f"{name} is drained: {drained[name]}" if name in drained else describe(name, gate) if gate else ""
-        note = note or closed.get(name, "")
+        if name in closed and name not in drained:
+            note = closed[name]  # its breaker has opened for just that
         now_open = open_slots(whole, busy, gate, drained=name in drained)
         if name in quotas and quotas[name].sessions < now_open:
             now_open, note = quotas[name].sessions, f"{name.replace(':', ' ')}: {quotas[name].reason}"

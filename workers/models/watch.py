@@ -46,6 +46,7 @@ class PoolWatch:
         self._told: ServerReport | None = None
         self._told_at = self._away_since = 0.0
         self._fault: str | None = None
+        self._looking = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pool", daemon=True)
 
@@ -60,14 +61,19 @@ class PoolWatch:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            try:
-                self.look()
-            except StorageError as error:
-                log.warning("pool_look_failed pool=%s error=%s", self._pool, error)
-            except Exception:
-                # A bug in one look must not leave the pool unwatched for the night.
-                log.exception("pool_look_failed pool=%s", self._pool)
+            self.try_look()
             self._stop.wait(_LOOK_SECONDS)
+
+    def try_look(self) -> None:
+        """One look, from any thread. What goes wrong is logged: the next look comes in two seconds."""
+        try:
+            with self._looking:
+                self.look()
+        except StorageError as error:
+            log.warning("pool_look_failed pool=%s error=%s", self._pool, error)
+        except Exception:
+            # A bug in one look must not leave the pool unwatched for the night.
+            log.exception("pool_look_failed pool=%s", self._pool)
 
     def look(self) -> None:
         """One look, and what follows from it. Raises StorageError while the database is away."""
