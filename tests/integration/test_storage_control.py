@@ -16,7 +16,7 @@ from orchestrator.domain.order import Turn
 from orchestrator.domain.outcome import Outcome
 from orchestrator.storage import attempts, breakers, control, dispatch
 from orchestrator.storage import machines as machine_registry
-from orchestrator.storage.attempts import NoFreeSlot
+from orchestrator.storage.attempts import AttemptResult, NoFreeSlot
 from orchestrator.storage.control import Selection
 from orchestrator.storage.engine import Database
 from orchestrator.storage.evidence import load_evidence
@@ -59,7 +59,7 @@ def test_cancel_in_every_state(database: Database) -> None:
     first = start(database)
     assert [c.job_id for c in first] == [parked_one]
     attempts.finish(database, first[0].attempt_id, parked(LATER), NOW)
-    control.resume(database, Selection(job_ids=[ready]))
+    control.resume(database, Selection(job_ids=[ready]), NOW)
     live = claim(database, running, tokens[running])
     ended = claim(database, done, tokens[done])
     attempts.finish(database, ended.attempt_id, COMPLETE, NOW)
@@ -129,7 +129,7 @@ def test_pause_holds_back_and_resume_lets_go(database: Database) -> None:
     assert job(database, two)["waiting_reason"] == "lunch"
     assert attempts.claim(database, two, tokens[two], WORKER, NOW) is None
     assert order(database) == {}
-    assert control.resume(database, EVERYTHING) == 1
+    assert control.resume(database, EVERYTHING, NOW) == 1
     assert job(database, two)["waiting_reason"] is None
     assert set(order(database)) == {two}
     attempts.finish(database, live.attempt_id, COMPLETE, NOW)
@@ -142,7 +142,7 @@ def test_a_selection_means_all_of_its_conditions(database: Database) -> None:
     assert control.hold(database, Selection(experiment="demo", target="t", job_ids=[mine[0], *other]), "x") == 1
     assert control.hold(database, Selection(experiment="nothing"), "x") == 0
     assert control.hold(database, Selection(target="nothing"), "x") == 0
-    assert control.resume(database, Selection()) == 3
+    assert control.resume(database, Selection(), NOW) == 3
 
 
 def test_parked_until_the_reset_and_then_awake(database: Database) -> None:
@@ -175,14 +175,34 @@ def test_times_come_back_as_they_were_given_in_utc(database: Database) -> None:
         assert list(connection.execute(late).scalars()) == ["w"]
 
 
+def test_a_person_who_speaks_for_an_account_wakes_what_is_parked_there(database: Database) -> None:
+    """And the time for which it was parked ends then, in the report and for the machine that keeps its tree."""
+    [mine, hybrid, theirs] = add(database, [A, f"{A},{POOL}", B], capacities={A: 2, B: 1, POOL: 1})
+    tokens = order(database)
+    for one in (mine, hybrid, theirs):
+        attempts.finish(database, claim(database, one, tokens[one]).attempt_id, parked(LATER), NOW)
+    soon = NOW + timedelta(minutes=5)
+    assert control.resume(database, Selection(resources=[A]), soon) == 0
+    assert control.resume(database, Selection(resources=[A]), soon, parked=True) == 2
+    assert [state(database, one) for one in (mine, hybrid, theirs)] == ["ready", "ready", "parked"]
+    rows = load_evidence(database, "demo", LATER).jobs
+    assert [row.parked_seconds for row in rows] == [300, 300, (LATER - NOW).total_seconds()]
+    breakers.reset(database, [A], soon)
+    assert set(order(database, soon)) == {mine, hybrid}
+
+
 def test_a_time_without_a_zone_is_refused(database: Database) -> None:
     with pytest.raises(sa.exc.StatementError, match="without a time zone"), database.write() as connection:
         connection.execute(machines.update().values(seen_at=datetime(2026, 7, 1)))  # noqa: DTZ001
 
 
+INTERRUPTED = AttemptResult(outcome=Outcome.INTERRUPTED, detail="stopped")
+
+
 def test_cancel_misses_no_job_while_jobs_move_from_state_to_state(database: Database) -> None:
     """Workers and a dispatcher move jobs on while a person cancels everything: nothing slips through."""
-    add(database, [POOL] * 30, capacities={POOL: 4}, max_infra=1000)
+    add(database, [POOL] * 30, capacities={POOL: 4})
+    again = attempts.AttemptResult(outcome=Outcome.INTERRUPTED, detail="stopped")
     stop = threading.Event()
 
     def work() -> None:
@@ -194,7 +214,7 @@ def test_cancel_misses_no_job_while_jobs_move_from_state_to_state(database: Data
                     attempts.withdraw(database, one, token)
                     continue
                 if claimed:
-                    attempts.finish(database, claimed.attempt_id, INFRA, NOW)
+                    attempts.finish(database, claimed.attempt_id, again, NOW)
 
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(work) for _ in range(3)]
@@ -221,7 +241,7 @@ def test_changes_of_many_rows_in_opposite_orders_do_not_deadlock(database: Datab
             elif act == 1:
                 control.pause(database, Selection(job_ids=mine[::-1]), "x")
             elif act == 2:
-                control.resume(database, Selection(experiment="demo"))
+                control.resume(database, Selection(experiment="demo"), NOW)
             else:
                 dispatch.ensure_slots(database, {POOL: 100, A: 2})
 
