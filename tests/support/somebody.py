@@ -15,8 +15,8 @@ class _NotHere(BaseHTTPRequestHandler):
 class Somebody:
     """The server, in a thread of its own, until `close`."""
 
-    def __init__(self) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _NotHere)
+    def __init__(self, port: int = 0) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), _NotHere)
         self._thread = threading.Thread(target=self._server.serve_forever, name="somebody", daemon=True)
         self._thread.start()
 
