@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import select
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.errors import Conflict
+from tests.support.waiting import until
 from workers.worktrees.collect import (
     ChangedFile,
     DiffStat,
@@ -356,6 +358,52 @@ def test_a_later_worker_takes_up_where_the_first_stopped(job: JobTree) -> None:
     assert (job.paths.tree / "n").read_text() == "1"
     assert not again.is_dirty()
     assert again.head == sha
+
+
+def _works_on(repo: Path, tmp_path: Path, pid_file: Path) -> None:
+    tree = JobTree(tmp_path / "runs", key(), mirror_of(repo, tmp_path), GIT)
+    tree.reopen()
+    line = f"alias.long=!echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; sleep 600"
+    GIT.run(["long"], tree.place, config=(line,))
+
+
+def test_a_git_that_outlives_its_worker_keeps_the_tree(job: JobTree, repo: Path, tmp_path: Path) -> None:
+    job.release()
+    pid_file = tmp_path / "pid"
+    spawn = multiprocessing.get_context("spawn")
+    worker = spawn.Process(target=_works_on, args=(repo, tmp_path, pid_file))
+    worker.start()
+    until(pid_file.exists, "its git")
+    worker.kill()
+    worker.join()
+    later = JobTree(tmp_path / "runs", job.key, job.mirror, GIT)
+    with pytest.raises(Conflict, match="held by another process"):
+        later.reopen()
+    os.killpg(os.getpgid(int(pid_file.read_text())), signal.SIGKILL)
+    until(lambda: _reopens(later), "the tree to be free")
+
+
+def _reopens(tree: JobTree) -> bool:
+    try:
+        tree.reopen()
+    except Conflict:
+        return False
+    return True
+
+
+def test_what_an_agent_took_away_is_there_again_for_the_next_stage(job: JobTree, tmp_path: Path) -> None:
+    shutil.rmtree(job.paths.home)
+    job.paths.tmp.rename(tmp_path / "away")
+    job.paths.tmp.symlink_to(tmp_path / "away")
+    job.paths.logs.rmdir()
+    job.paths.logs.write_text("no folder")
+    (job.paths.tree / "a").unlink()
+    os.mkfifo(job.paths.tree / "a")
+    job.commit_stage("stage", at_epoch_seconds=AT)
+    assert all(f.is_dir() and not f.is_symlink() for f in (job.paths.home, job.paths.tmp, job.paths.logs))
+    job.rewind(job.start)
+    assert (job.paths.tree / "a").read_text() == "one\n"
+    assert not job.is_dirty()
 
 
 def test_a_directory_is_never_used_for_two_attempts(job: JobTree, repo: Path, tmp_path: Path) -> None:

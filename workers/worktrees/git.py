@@ -96,12 +96,16 @@ class OutputLimit(GitError):
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a command works: git directory, tree and index. All None = the repository found at `cwd` itself."""
+    """Where a command works: git directory, tree and index. All None = the repository found at `cwd` itself.
+
+    `holds` are descriptors that the command keeps open: locks that last until it has ended, whoever started it.
+    """
 
     git_dir: Path | None = None
     work_tree: Path | None = None
     index: Path | None = None
     cwd: Path = Path("/")
+    holds: tuple[int, ...] = ()
 
     def env(self) -> dict[str, str]:
         """The variables that pin git to this place."""
@@ -149,7 +153,7 @@ class Git:
                     cwd=place.cwd,
                     env={**self._env(transport=transport), **place.env(), **(env or {})},
                     start_new_session=True,
-                    pass_fds=tuple(pass_fds),
+                    pass_fds=(*pass_fds, *place.holds),
                 )
             except OSError as error:
                 raise GitError(f"git cannot be started: {error}", args_=args) from error

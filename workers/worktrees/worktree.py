@@ -195,7 +195,7 @@ class JobTree:
 
     def rewind(self, sha: str) -> None:
         """Back to a commit of the branch, without what came after it but for ignored files. Raises GitError."""
-        self._restore_root()
+        self._restore_folders()
         gitdir.write_ref(self.paths.git, self.branch_ref, sha)
         self._head = sha
         self.git.run(["read-tree", "--reset", "-u", sha], self.place, config=_CHECKOUT)
@@ -205,7 +205,9 @@ class JobTree:
     def place(self) -> Place:
         """Our git directory over the job's tree, sealed."""
         gitdir.seal(self.paths.git, head=self.branch_ref, objects=[self.mirror.objects], bare=False)
-        return Place(git_dir=self.paths.git, work_tree=self.paths.tree, cwd=self.paths.tree)
+        # A git that outlives its worker still has the tree.
+        holds = () if self._lock is None else (self._lock.fileno(),)
+        return Place(git_dir=self.paths.git, work_tree=self.paths.tree, cwd=self.paths.tree, holds=holds)
 
     def baseline(self, *, at_epoch_seconds: int) -> str:
         """Commit what setup left: the agent's work is measured from there, and its own `git status` starts clean."""
@@ -221,7 +223,7 @@ class JobTree:
 
         The commit's name depends on content, parent, message and time only. Raises GitError.
         """
-        self._restore_root()
+        self._restore_folders()
         self.skipped = self._stage()
         tree = self.git.text(["write-tree"], self.place)
         if tree == self.git.text(["rev-parse", "--verify", f"{self.head}^{{tree}}"], self.place):
@@ -282,12 +284,12 @@ class JobTree:
     def _stage(self) -> tuple[Skipped, ...]:
         return staging.stage(self.git, self.place, self._limits).skipped
 
-    def _restore_root(self) -> None:
-        """An agent may have removed its tree or put a link in its place: then everything in it is gone."""
-        tree = self.paths.tree
-        if tree.is_symlink() or (tree.exists() and not tree.is_dir()):
-            tree.unlink()
-        tree.mkdir(exist_ok=True)
+    def _restore_folders(self) -> None:
+        """An agent may have removed a folder or put a link in its place: then everything in it is gone."""
+        for folder in (self.paths.tree, self.paths.home, self.paths.tmp, self.paths.logs):
+            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+                folder.unlink()
+            folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def remove_tree(path: Path) -> None:
