@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.outcome import RESUMABLE
+from orchestrator.domain.watch import RESUMED_PERCENT
 from orchestrator.storage.attempts import Earlier, KeptStage
 from workers.loops.prompts import render
 from workers.loops.steps import StageDone, StageOrder
@@ -32,11 +33,13 @@ class Resumed:
         return self.earlier.stages[-1].ordinal if self.earlier.stages else 0
 
     def continued(self, order: StageOrder) -> StageOrder:
-        """The first order, in the very session that was interrupted when it is that one's stage."""
+        """The first order, in the very session that was interrupted when it is that one's stage and has room left."""
         last = self.earlier.stages[-1] if self.earlier.stages else None
         if last is None or not _interrupted(last) or last.session_id is None:
             return order
         if (last.stage, last.role) != (order.stage, order.role):
+            return order
+        if last.context_percent is not None and last.context_percent > RESUMED_PERCENT:
             return order
         prompt = render("resume", stage=order.stage)
         return replace(order, prompt=prompt, resumed=True, session_id=last.session_id)

@@ -86,6 +86,7 @@ def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Cal
     try:
         result = attempt.run()
         recorder.close()
+        attempt.release()
         state = store(context, claim, spool, result)
         log.info(
             "attempt_ended job=%d attempt=%s outcome=%s job_state=%s", job_id, claim.attempt_id, result.outcome, state
@@ -136,7 +137,7 @@ class Attempt:
         return self._result(end)
 
     def release(self) -> None:
-        """Its result is stored: a later attempt may take its tree up."""
+        """Nothing of it touches the tree any more: a later attempt, which cannot begin before, may take it up."""
         if self._work.tree is not None:
             self._work.tree.release()
 
@@ -294,7 +295,8 @@ class Attempt:
             if resumed and not runs:
                 step = resumed.continued(step)
             tokens = sum(stage.tokens for stage in kept) + sum(run.watch.usage.total or 0 for run in runs)
-            cost = sum(stage.cost_usd_micros for stage in kept) + sum(run.watch.cost_usd_micros or 0 for run in runs)
+            cost = sum(stage.spent_usd_micros for stage in kept)
+            cost += sum(run.watch.spent_usd_micros or 0 for run in runs)
             self._hold(spec.models[step.role])
             # The wall clock of the job stood still between two attempts, and stands while a slot is waited for.
             frame = replace(frame, spec=spec, started_at=self._started_at - spent + self._lease_wait())

@@ -48,7 +48,7 @@ _PARKING = frozenset({ErrorKind.USAGE_LIMIT, ErrorKind.QUOTA_EXHAUSTED})
 # An agent's own compaction: the turn in which it notices, and the request that summarises.
 _OWN_COMPACTION_TURNS = 2
 # A session that was taken up again, or began with a hand-over, must have become smaller than this by that.
-_RESUMED_PERCENT = 80.0
+RESUMED_PERCENT = 80.0
 # Without any hint an agent's own back-off is taken to wait this long, so that idle time is not counted twice.
 _UNKNOWN_WAIT_SECONDS = 10.0
 
@@ -136,6 +136,12 @@ class Watch:
     def cost_usd_micros(self) -> int | None:
         """List-price cost of the stage so far; None while unknown."""
         return cost_usd_micros(self.usage, self.frame.prices)
+
+    @property
+    def spent_usd_micros(self) -> int | None:
+        """What counts against the cost limit: the list price, or what the agent states where none is known."""
+        listed = self.cost_usd_micros
+        return self.stated_cost_usd_micros if listed is None else listed
 
     @property
     def context_fill(self) -> float | None:
@@ -328,8 +334,7 @@ class Watch:
         tokens = frame.tokens_before + (self.usage.total or 0)
         if limits.max_tokens is not None and tokens >= limits.max_tokens:
             return self._end(Outcome.TOKEN_LIMIT, f"{tokens} of {limits.max_tokens} tokens")
-        listed = self.cost_usd_micros
-        cost = frame.cost_before_usd_micros + ((self.stated_cost_usd_micros or 0) if listed is None else listed)
+        cost = frame.cost_before_usd_micros + (self.spent_usd_micros or 0)
         if limits.max_cost_usd is not None and cost >= limits.max_cost_usd * 1e6:
             return self._end(Outcome.COST_LIMIT, f"{cost / 1e6:.4f} of {limits.max_cost_usd:g} USD")
         period = repeated_period(tuple(self._calls), limits.max_repeated_calls)
@@ -346,7 +351,7 @@ class Watch:
             return CONTINUE
         percent = 100 * fill
         first, self._resumed = self._resumed, False
-        if first and percent > _RESUMED_PERCENT:
+        if first and percent > RESUMED_PERCENT:
             return self._end(Outcome.COMPACTION_FAILED, f"begun again at {percent:.1f} % of the context")
         if percent >= limits.context_kill_percent:
             return self._end(

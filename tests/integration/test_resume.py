@@ -136,3 +136,15 @@ def test_a_crowded_context_goes_on_in_a_fresh_session_with_a_hand_over(lab: Lab)
         if row["job_id"] == jobs["crowded"]["id"]:
             assert final_file(lab, row, "steps.txt") == "one\ntwo\n"
     lab.assert_clean()
+
+
+def test_a_session_that_a_limit_met_too_full_is_not_taken_up_but_handed_over(lab: Lab) -> None:
+    lab.write_fleet(models={"brimful": {"account": "cloud"}})
+    lab.write(agent="reference", profiles={"one": "brimful"}, limits={"rate_limit_wait": "1s"})
+    done = lab.run()
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    first, second = lab.results.attempts()
+    assert (first["outcome"], second["outcome"]) == ("quota_parked", "complete")
+    before, after = sorted(lab.results.stages(), key=lambda stage: int(stage["ordinal"]))
+    assert before["session_id"] != after["session_id"]
+    assert final_file(lab, second, "steps.txt") == "one\ntwo\n"

@@ -66,6 +66,16 @@ _MODELS: dict[str, list[object]] = {
             ]
         }
     ],
+    # Meets the limit in a context that is too full to be taken up again.
+    "brimful": [
+        {"match": {"first": "# Hand-over"}, "turns": [{"bash": "echo two >> steps.txt"}, {"say": "Done."}]},
+        {
+            "turns": [
+                {"bash": "echo one >> steps.txt", "usage": {"prompt_tokens": 82_000, "completion_tokens": 10}},
+                {"say": "Never.", "error": {"kind": "usage_limit", "retry_after": "3s", "times": 1}},
+            ]
+        },
+    ],
     # Plans two tasks and refuses the first try at one of them.
     "manager": [
         {"match": {"stage": "plan"}, "turns": [{"say": _told({"tasks": ["write one", "write two"]})}]},

@@ -292,6 +292,15 @@ def test_an_agent_that_compacts_itself_gets_the_time_for_it() -> None:
     assert stubborn == [Action.CONTINUE] * 4 + [Action.COMPACT]
 
 
+def test_what_an_agent_states_counts_where_no_price_is_known() -> None:
+    unpriced = Watch(frame())
+    unpriced.see(turn(stated=1_000), START)
+    assert unpriced.spent_usd_micros == 1_000
+    priced = Watch(frame(prices=Prices(input=1_000_000, output=0)))
+    priced.see(turn(7, stated=1_000), START)
+    assert priced.spent_usd_micros == priced.cost_usd_micros != 1_000
+
+
 def test_a_session_resumed_too_full_was_not_compacted() -> None:
     assert Watch(frame(resumed_session=True)).see(turn(801), START).outcome is Outcome.COMPACTION_FAILED
     watch = Watch(frame(resumed_session=True))

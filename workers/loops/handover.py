@@ -19,10 +19,18 @@ def next_step(loop: NextStep, spec: JobSpec, history: Sequence[StageDone]) -> St
     if isinstance(step, LoopEnd):
         return step
     end = iteration_end(spec, [done for done in history if done.outcome not in RESUMABLE])
-    notes = history[-1].handover if history else None
+    notes = _notes(history, step.stage)
     if end is not None or notes is None:
         return end or step
     return replace(step, prompt=render("handover", prompt=step.prompt, notes=notes), resumed=True)
+
+
+def _notes(history: Sequence[StageDone], stage: str) -> str | None:
+    """What the last session left that handed this stage over, also when one that was to go on with it failed."""
+    for done in reversed(history):
+        if done.stage != stage or done.handover is not None or done.outcome is None:
+            return done.handover if done.stage == stage else None
+    return None
 
 
 def settled(history: Sequence[StageDone]) -> list[StageDone]:

@@ -14,7 +14,10 @@ from orchestrator.storage.tables import attempts, stages
 
 @dataclass(frozen=True, kw_only=True)
 class KeptStage:
-    """A stage that ended and whose work was committed. `handover` is what its session left if it was interrupted."""
+    """A stage that ended and whose work was committed. `handover` is what its session left if it was interrupted.
+
+    `context_percent` is how full that session was, None when unknown; `spent_usd_micros` what its limit counts.
+    """
 
     ordinal: int
     stage: str
@@ -27,8 +30,9 @@ class KeptStage:
     handover: str | None
     session_id: str | None
     commit_sha: str | None
+    context_percent: float | None
     tokens: int
-    cost_usd_micros: int
+    spent_usd_micros: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +67,7 @@ def earlier_work(database: Database, job_id: int, number: int) -> Earlier | None
         mine = [stage for stage in rows if stage.attempt_id == row.id and (upto is None or stage.ordinal <= upto)]
         fresh = _committed(mine)
         kept += [_kept(stage) for stage in fresh]
-        # Of an attempt that a dead worker left only the stages are known.
-        wall += row.wall_seconds or sum((stage.ended_at - stage.started_at).total_seconds() for stage in fresh)
+        wall += _wall_seconds(row, fresh)
     if last.resumed_from and not fresh and outcome_class(Outcome(last.outcome)) is OutcomeClass.INFRA:
         return None
     return Earlier(
@@ -88,6 +91,14 @@ def _chain(last: Any, by_id: dict[str, Any]) -> Iterator[tuple[Any, int | None]]
     while row is not None:
         yield row, upto
         row, upto = by_id.get(row.resumed_from or ""), row.resumed_stages
+
+
+def _wall_seconds(attempt: Any, kept: Sequence[Any]) -> float:
+    """What of the job's wall time an attempt took; of one that infrastructure broke, what its kept stages took."""
+    known: float | None = attempt.wall_seconds
+    if known is not None and outcome_class(Outcome(attempt.outcome)) is not OutcomeClass.INFRA:
+        return known
+    return float(sum((stage.ended_at - stage.started_at).total_seconds() for stage in kept))
 
 
 def _committed(rows: Sequence[Any]) -> list[Any]:
@@ -120,6 +131,7 @@ def _kept(row: Any) -> KeptStage:
         handover=row.handover,
         session_id=row.session_id,
         commit_sha=row.commit_sha,
+        context_percent=None if row.context_tokens is None else 100 * row.context_tokens / row.context_window,
         tokens=usage.total or 0,
-        cost_usd_micros=row.cost_usd_micros or 0,
+        spent_usd_micros=(row.stated_cost_usd_micros if row.cost_usd_micros is None else row.cost_usd_micros) or 0,
     )
