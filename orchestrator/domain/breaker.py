@@ -173,6 +173,9 @@ class EndFacts:
 # Ends that say that the profile itself cannot work. A limit that it hit or a task that it did not solve is a result.
 _PROFILE_BROKEN = frozenset({Outcome.AGENT_ERROR, Outcome.FAILURE_BREAKER, Outcome.MODEL_MISMATCH})
 _RESOURCE_BROKEN = frozenset({Outcome.AUTH_ERROR, Outcome.MODEL_UNAVAILABLE})
+# Ends that may be the machine's fault. A lost lease says nothing about it: one crash ends all attempts of its worker
+# at once, and a machine that is gone claims nothing.
+MACHINE_BROKEN = frozenset({Outcome.INFRA_ERROR, Outcome.SETUP_FAILED})
 
 
 def signals(end: EndFacts) -> Iterator[Signal]:
@@ -183,12 +186,10 @@ def signals(end: EndFacts) -> Iterator[Signal]:
         yield Signal(scope=profile, ok=False)
     elif kind is OutcomeClass.RESULT:
         yield Signal(scope=profile, ok=True)
-    # One job or target that breaks wherever it runs says nothing about the machine. A lost lease does not either:
-    # one crash ends all attempts of its worker at once, and a machine that is gone claims nothing.
-    if end.outcome is Outcome.INFRA_ERROR:
-        yield Signal(scope=machine, ok=False, key=f"job:{end.job_id}")
-    elif end.outcome is Outcome.SETUP_FAILED:
-        yield Signal(scope=machine, ok=False, key=f"target:{end.target_id}")
+    if end.outcome in MACHINE_BROKEN:
+        # One job or target that breaks wherever it runs says nothing about the machine.
+        setup = end.outcome is Outcome.SETUP_FAILED
+        yield Signal(scope=machine, ok=False, key=f"target:{end.target_id}" if setup else f"job:{end.job_id}")
     elif kind in (OutcomeClass.RESULT, OutcomeClass.INVALID, OutcomeClass.QUOTA) or end.answered:
         yield Signal(scope=machine, ok=True)
     broken = end.resource if end.outcome in _RESOURCE_BROKEN else None

@@ -169,15 +169,46 @@ def test_a_machine_on_which_everything_breaks_is_refused_and_its_jobs_go_elsewhe
     assert claim(database, *second, until).probes == ()
 
 
-def test_a_job_that_broke_goes_to_another_machine_for_a_while(database: Database) -> None:
+@pytest.mark.parametrize("well", [False, True])
+def test_a_job_that_broke_goes_to_another_machine_for_a_while(database: Database, well: bool) -> None:
+    """And for as long as nothing goes well where it broke."""
     [one] = add(database, [A], capacities={A: 1}, max_infra=9)
     finish_all(database, start(database), INFRA)
     finish_all(database, start(database), INFRA)  # nobody else is there
-    machines.announce(database, OTHER, "w", {"resource": A}, NOW)
-    [(_, token)] = order(database).items()
+    if well:
+        add(database, [POOL], after=1, capacities={POOL: 1})
+        [(other, token)] = [pair for pair in order(database).items() if pair[0] != one]
+        attempts.finish(database, claim(database, other, token).attempt_id, COMPLETE, NOW)
+    machines.announce(database, OTHER, "w", {"resource": A}, NOW + MINUTE / 4)
+    token = job(database, one)["order_token"] or order(database)[one]
     with pytest.raises(Elsewhere):
         claim(database, one, token)
-    assert claim(database, one, token, NOW + MINUTE / 2).number == 3
+    if well:
+        assert claim(database, one, token, NOW + MINUTE / 2).number == 3
+        return
+    with pytest.raises(Elsewhere):
+        claim(database, one, token, NOW + MINUTE / 2)
+    assert claim(database, one, token, NOW + MINUTE).number == 3, "the other one is silent"
+
+
+@pytest.mark.parametrize("places", [1, 3])
+def test_a_broken_machine_is_stopped_before_it_has_used_up_the_tries_of_any_job(
+    database: Database, places: int
+) -> None:
+    """Also when it is the only one. Jobs that wait for it alone are tried once each, in their order."""
+    mine = add(database, [A] * 7, capacities={A: places}, max_infra=3)
+    while (now := breakers.all_breakers(database).get("machine:box")) is None or now.state != "open":
+        finish_all(database, start(database), INFRA)
+    rows = [job(database, one) for one in mine]
+    assert [row["infra_attempts"] for row in rows][:5] == [1] * 5
+    assert max(row["infra_attempts"] for row in rows) == 1
+    assert {row["state"] for row in rows} == {"ready"}
+
+
+def test_a_job_that_broke_lets_no_more_others_pass_than_it_must(database: Database) -> None:
+    mine = add(database, [A] * 9, capacities={A: 1})
+    finish_all(database, start(database), INFRA)
+    assert job(database, mine[0])["position"] == job(database, mine[5])["position"] + 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from orchestrator.domain.breaker import EndFacts
+from orchestrator.domain.breaker import MACHINE_BROKEN, POLICIES, EndFacts
 from orchestrator.domain.errors import StaleAttempt
 from orchestrator.domain.lease import Beat
 from orchestrator.domain.outcome import Outcome, OutcomeClass, job_event, outcome_class
@@ -18,8 +18,8 @@ from orchestrator.domain.states import JOB_MOVES, AttemptState, JobState, move
 from orchestrator.storage import breakers
 from orchestrator.storage.attempts.slots import free_slots
 from orchestrator.storage.attempts.values import UNKNOWN_RESET, AttemptResult
-from orchestrator.storage.engine import Database
-from orchestrator.storage.tables import artifacts, attempts, cells, checks, experiments, is_live, jobs
+from orchestrator.storage.engine import Database, padded
+from orchestrator.storage.tables import artifacts, attempts, cells, checks, experiments, is_in, is_live, jobs
 
 
 class End(NamedTuple):
@@ -39,6 +39,9 @@ _ENDING = (
         attempts.c.heartbeat,
         attempts.c.machine,
         jobs.c.id.label("job_id"),
+        jobs.c.needs,
+        jobs.c.priority,
+        jobs.c.position,
         jobs.c.infra_attempts,
         jobs.c.cancel_requested,
         jobs.c.pause_requested,
@@ -79,6 +82,19 @@ _MOVE = (
     .where(jobs.c.id == sa.bindparam("job"))
     .values(attempt_id=None, pause_requested=False, **{name: sa.bindparam(f"new_{name}") for name in _MOVED_COLUMNS})
 )
+# A job that a machine may have broken goes behind as many others as stop that machine: a broken one meets them first,
+# and is stopped before it has used up the tries of any.
+_OTHERS = (
+    sa.select(jobs.c.position)
+    .where(
+        is_in(jobs.c.state, JobState.READY),
+        jobs.c.needs == sa.bindparam("of"),
+        jobs.c.priority == sa.bindparam("at"),
+        jobs.c.position > sa.bindparam("behind"),
+    )
+    .order_by(jobs.c.position)
+    .limit(POLICIES["machine"].threshold)
+)
 
 
 def expire(database: Database, beat: Beat, detail: str, now: datetime, outcome: Outcome = Outcome.LEASE_LOST) -> bool:
@@ -101,7 +117,7 @@ def finish(database: Database, attempt_id: str, result: AttemptResult, now: date
 def finish_many(database: Database, ends: Sequence[End]) -> list[JobState | None]:
     """End each of these attempts in one transaction. The jobs' new states; None where the end came too late."""
     with database.write() as connection:
-        found = connection.execute(_ENDING, {"attempts": [end.attempt_id for end in ends]})
+        found = connection.execute(_ENDING, {"attempts": padded([end.attempt_id for end in ends])})
         rows = {row.id: row for row in found}
         valid: list[tuple[End, Any]] = []
         states: list[JobState | None] = []
@@ -154,6 +170,16 @@ def _store(connection: sa.Connection, valid: Sequence[tuple[End, Any]], states: 
         _store_extras(connection, end, row.target_id)
     breakers.heed_ends(connection, [_ended(end, row) for end, row in valid])
     connection.execute(_MOVE, [_moved(end, row, state) for (end, row), state in zip(valid, states, strict=True)])
+    for (end, row), state in zip(valid, states, strict=True):
+        if state is JobState.READY and end.result.outcome in MACHINE_BROKEN:
+            _let_others_pass(connection, row)
+
+
+def _let_others_pass(connection: sa.Connection, row: Any) -> None:
+    values = {"of": row.needs, "at": row.priority, "behind": row.position}
+    others = connection.execute(_OTHERS, values).scalars().all()
+    if others:
+        connection.execute(jobs.update().where(jobs.c.id == row.job_id).values(position=others[-1] + 1))
 
 
 def _moved(end: End, row: Any, state: JobState) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from orchestrator.storage import breakers
 from orchestrator.storage.attempts.values import SILENT_AFTER, Drained, Elsewhere, Parked
 from orchestrator.storage.tables import attempts, drains, jobs, machines
 
-# How long a job that broke on a machine waits for another one. They announce themselves every 10 s, and a free worker
-# takes a hint within a second, so that this is over soon where all are busy.
+# How long a job that broke on a machine waits for another one at least. They announce themselves every 10 s, and a
+# free worker takes a hint within a second, so that this is over soon where all are busy.
 _ELSEWHERE_FIRST = timedelta(seconds=20)
 
 # How long a job whose work is kept on a machine waits for that one, from when it may go on.
@@ -81,8 +81,13 @@ class Gates:
         if last is None or last.ended_at is None or last.outcome is None:
             return False
         if outcome_class(Outcome(last.outcome)) is OutcomeClass.INFRA:
+            if last.machine != machine:
+                return False
+            # As long as nothing has gone well here since, this machine must not take the job's other tries too.
+            here = self._breakers.get(f"machine:{machine}")
+            unproven = here is not None and here.failures > 0
             soon = self._now - last.ended_at < _ELSEWHERE_FIRST
-            return soon and last.machine == machine and self._serves(needs, other_than=machine)
+            return (soon or unproven) and self._serves(needs, other_than=machine)
         if last.machine == machine or last.run_dir is None or last.outcome not in RESUMABLE:
             return False
         soon = self._now - (last.parked_until or last.ended_at) < _HOME_FIRST
