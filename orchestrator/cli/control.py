@@ -42,6 +42,8 @@ class Choice:
         anywhere = experiment is None and (jobs or self.scopes)
         # Nothing but accounts, pools and machines: then these themselves are meant, and not only their jobs.
         self.whole_scopes = bool(self.scopes) and not (experiment or profile or target or jobs)
+        # Whether a person speaks for an account, and so for the limits for whose reset its jobs are parked.
+        self.whole_account = self.whole_scopes and account is not None
         # Breakers are of whole accounts, pools and machines, or of one profile of one experiment.
         self.breakers = self.scopes if self.whole_scopes else []
         if profile and not (self.scopes or target or jobs):
@@ -132,13 +134,15 @@ def drain_command(reason: str, as_json: bool, **options: Any) -> int:
 @as_json
 def resume_command(as_json: bool, **options: Any) -> int:
     """Undo `pause` and `drain`: the paused jobs of EXPERIMENT (default: the newest) are ready again, and a named
-    account, pool or machine takes new work. Where failures had stopped it, or a profile, it goes on at once.
+    account, pool or machine takes new work. Where failures had stopped it, or a profile, it goes on at once, and so
+    do the jobs that are parked until a limit of a named account resets.
     """
     database = open_database()
     choice = Choice(database, **options)
     lifted = drains.lift(database, choice.scopes) if choice.whole_scopes else 0
-    closed = breakers.reset(database, choice.breakers, utc_now())
-    count = control.resume(database, choice.selection)
+    now = utc_now()
+    closed = breakers.reset(database, choice.breakers, now)
+    count = control.resume(database, choice.selection, now, parked=choice.whole_account)
     parts = [f"{count} jobs go on"]
     parts += [f"{lifted} drains lifted"] if choice.whole_scopes else []
     parts += [f"{closed} breakers closed"] if choice.breakers else []

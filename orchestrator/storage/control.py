@@ -152,13 +152,21 @@ def _hold(connection: sa.Connection, chosen: sa.ColumnElement[bool], waiting: Se
     return connection.execute(change.values(values)).rowcount
 
 
-def resume(database: Database, selection: Selection) -> int:
-    """Let paused jobs go on, and those that were asked to pause and still run. Returns how many."""
-    paused = sources(JOB_MOVES, "resume")
+def resume(database: Database, selection: Selection, now: datetime, *, parked: bool = False) -> int:
+    """Let paused jobs go on, and those that were asked to pause and still run. Returns how many.
+
+    With `parked` also those that wait for a reset: a person says that it is over.
+    """
+    states = sources(JOB_MOVES, "resume") | (sources(JOB_MOVES, "wake") if parked else frozenset())
     with database.write() as connection:
         chosen = locked(connection, selection)
         # An attempt that already ends as paused finds the request gone, and its job becomes ready again.
         going = jobs.update().where(chosen, is_in(jobs.c.state, JobState.RUNNING), jobs.c.pause_requested)
         count = connection.execute(going.values(pause_requested=False)).rowcount
-        back = jobs.update().where(chosen, jobs.c.state.in_(paused))
-        return count + connection.execute(back.values(state=JobState.READY, waiting_reason=None)).rowcount
+        back = sa.and_(chosen, jobs.c.state.in_(sorted(states)))
+        # What is on record about how long they were parked ends here too.
+        mine = sa.select(jobs.c.id).where(back)
+        over = attempts.update().where(attempts.c.job_id.in_(mine), attempts.c.parked_until > now)
+        connection.execute(over.values(parked_until=now))
+        values = {"state": JobState.READY, "waiting_reason": None, "wake_at": None}
+        return count + connection.execute(jobs.update().where(back).values(values)).rowcount

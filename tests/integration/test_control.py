@@ -57,7 +57,7 @@ def test_a_running_job_is_paused_by_its_worker_and_put_back_by_resume(database: 
     row = job(database, one)
     assert (row["pause_requested"], row["infra_attempts"], row["outcome"]) == (False, 0, None)
     assert order(database) == {}
-    assert control.resume(database, Selection(job_ids=[one])) == 1
+    assert control.resume(database, Selection(job_ids=[one]), NOW) == 1
     assert set(order(database)) == {one}
 
 
@@ -75,7 +75,7 @@ def test_a_job_that_completes_first_stays_complete(database: Database) -> None:
     [claimed] = start(database)
     control.pause(database, Selection(), "x")
     assert attempts.finish(database, claimed.attempt_id, COMPLETE, NOW) == "done"
-    assert control.resume(database, Selection()) == 0
+    assert control.resume(database, Selection(), NOW) == 0
     assert state(database, one) == "done"
 
 
@@ -83,7 +83,7 @@ def test_a_job_that_is_resumed_while_it_ends_goes_on(database: Database) -> None
     [one] = add(database, [A], capacities={A: 1})
     [claimed] = start(database)
     control.pause(database, Selection(), "x")
-    assert control.resume(database, Selection()) == 1
+    assert control.resume(database, Selection(), NOW) == 1
     assert attempts.orders_among(database, [claimed.attempt_id]) == {}
     assert attempts.finish(database, claimed.attempt_id, PAUSED, NOW) == "ready", "its worker had heard the pause"
     assert job(database, one)["infra_attempts"] == 0

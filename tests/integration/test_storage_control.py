@@ -202,7 +202,6 @@ INTERRUPTED = AttemptResult(outcome=Outcome.INTERRUPTED, detail="stopped")
 def test_cancel_misses_no_job_while_jobs_move_from_state_to_state(database: Database) -> None:
     """Workers and a dispatcher move jobs on while a person cancels everything: nothing slips through."""
     add(database, [POOL] * 30, capacities={POOL: 4})
-    again = attempts.AttemptResult(outcome=Outcome.INTERRUPTED, detail="stopped")
     stop = threading.Event()
 
     def work() -> None:
@@ -214,7 +213,7 @@ def test_cancel_misses_no_job_while_jobs_move_from_state_to_state(database: Data
                     attempts.withdraw(database, one, token)
                     continue
                 if claimed:
-                    attempts.finish(database, claimed.attempt_id, again, NOW)
+                    attempts.finish(database, claimed.attempt_id, INTERRUPTED, NOW)
 
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(work) for _ in range(3)]
