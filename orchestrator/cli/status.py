@@ -21,6 +21,7 @@ def status_command(experiment: str | None, as_json: bool) -> int:
     from orchestrator.storage.breakers import all_breakers, history
     from orchestrator.storage.drains import drained
     from orchestrator.storage.machines import SILENT_AFTER, workers
+    from orchestrator.storage.pools import all_pools
     from orchestrator.storage.quota import quotas
 
     database = open_database()
@@ -32,6 +33,7 @@ def status_command(experiment: str | None, as_json: bool) -> int:
     breakers = all_breakers(database)
     moves = history(database)
     drains = drained(database)
+    servers = [(pool.server, one) for pool in all_pools(database) for one in pool.seen]
     if as_json:
         emit(
             {
@@ -41,6 +43,12 @@ def status_command(experiment: str | None, as_json: bool) -> int:
                 "jobs": [vars(job) for job in view.jobs],
                 "resources": [vars(resource) for resource in view.resources],
                 "accounts": quota_json(accounts),
+                "pool_servers": [
+                    {"pool": server.name, "base_url": server.base_url}
+                    | {"machine": one.machine, "since": one.since, "seen_at": one.seen_at}
+                    | one.report.model_dump(mode="json")
+                    for server, one in servers
+                ],
                 "breakers": [
                     vars(breaker) | {"scope": scope, "keys": sorted(breaker.keys)}
                     for scope, breaker in breakers.items()
@@ -66,6 +74,10 @@ def status_command(experiment: str | None, as_json: bool) -> int:
         )
     console.print(table)
     console.print(quota_view(accounts, now))
+    for server, one in servers:
+        seen = f"seen by {one.machine} at {one.seen_at:%Y-%m-%d %H:%M:%S} UTC"
+        says = f"pool {server.name}: {server.base_url} is {one.report.in_words()}; {seen}"
+        console.print(Text(says, style="" if one.report.serves else "red"))
     for scope, breaker in breakers.items():
         if text := describe(scope, breaker):
             console.print(Text(text))

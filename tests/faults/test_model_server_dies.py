@@ -65,6 +65,8 @@ def test_jobs_of_a_server_that_dies_go_back_and_run_again(lab: Lab, llama: Llama
     until(lambda: prober.look().busy == 2, f"both slots to be busy\n{lab.logs()}")
     (pool,) = [one for one in status(lab)["resources"] if one["name"] == "pool:box"]
     assert pool == {"name": "pool:box", "in_use": 2, "capacity": 2, "note": ""}, "as the server tells, of at most 8"
+    (server,) = status(lab)["pool_servers"]
+    assert (server["pool"], server["kind"], server["slots"], server["health"]) == ("box", "llama.cpp", 2, "healthy")
     llama.kill()
 
     # The pool closes, and both attempts end without counting against the profile.
@@ -83,6 +85,8 @@ def test_jobs_of_a_server_that_dies_go_back_and_run_again(lab: Lab, llama: Llama
     assert f"pool box: its server {llama.url} does not answer since" in reasons[0]
     assert [row["number"] for row in lab.results.attempts()] == [1, 1], "no job broke on the dead server twice"
 
+    shown = lab.bakeoff("status").out
+    assert f"{llama.url} is down" in " ".join(shown.split())
     llama.start()
     again = until(
         lambda: [row for row in lab.results.attempts() if row["number"] > 1 and row["started_at"]],
