@@ -178,13 +178,12 @@ def test_times_come_back_as_they_were_given_in_utc(database: Database) -> None:
 def test_a_person_who_speaks_for_an_account_wakes_what_is_parked_there(database: Database) -> None:
     """And the time for which it was parked ends then, in the report and for the machine that keeps its tree."""
     [mine, hybrid, theirs] = add(database, [A, f"{A},{POOL}", B], capacities={A: 2, B: 1, POOL: 1})
-    tokens = order(database)
-    for one in (mine, hybrid, theirs):
-        attempts.finish(database, claim(database, one, tokens[one]).attempt_id, parked(LATER), NOW)
+    for one in start(database):
+        attempts.finish(database, one.attempt_id, parked(LATER, "b" if one.job_id == theirs else "a"), NOW)
     soon = NOW + timedelta(minutes=5)
     assert control.resume(database, Selection(resources=[A]), soon) == 0
     assert control.resume(database, Selection(resources=[A]), soon, parked=True) == 2
-    assert [state(database, one) for one in (mine, hybrid, theirs)] == ["ready", "ready", "parked"]
+    assert [state(database, job_id) for job_id in (mine, hybrid, theirs)] == ["ready", "ready", "parked"]
     rows = load_evidence(database, "demo", LATER).jobs
     assert [row.parked_seconds for row in rows] == [300, 300, (LATER - NOW).total_seconds()]
     breakers.reset(database, [A], soon)
