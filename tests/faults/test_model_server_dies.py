@@ -54,6 +54,20 @@ def test_a_real_server_is_read_as_it_is(llama: Llama) -> None:
     assert prober.look().detail == "cannot connect: connection refused"
 
 
+def test_doctor_says_what_the_server_is_and_that_its_context_is_smaller(lab: Lab, llama: Llama) -> None:
+    lab.write_fleet(slots=8, models={"tiny": {"context_window": 100_000}})
+    lab.write(profiles={"local": "tiny"})
+    prober = Prober(llama.url)
+    until(lambda: prober.look().health == "healthy", "the server to have loaded")
+    done = lab.bakeoff("doctor", str(lab.file))
+    said = " ".join(done.out.split())
+    assert f"ok pool box: {llama.url} is healthy, llama.cpp" in said
+    assert "0 of 2 slots busy, tiny (65536 tokens)" in said
+    assert "note pool box: the fleet file says 8 slots, its server has 2" in said
+    assert "note context: model tiny has context_window = 100000, but its server gives a request 65536 tokens" in said
+    assert "MISS pool nobody: http://127.0.0.1:9 is down: cannot connect: connection refused" in said
+
+
 def test_jobs_of_a_server_that_dies_go_back_and_run_again(lab: Lab, llama: Llama) -> None:
     # Its random text goes on until the answer is full, which takes it minutes.
     lab.write_fleet(slots=8, models={"tiny": {"context_window": 100_000, "max_output": 60_000}})
