@@ -72,7 +72,10 @@ def run_checks(
         def run(command: str, timeout_seconds: float, name: str) -> tuple[CommandEnd, Path]:
             log = job.paths.logs / f"{component(kind)}-{name}.log"
             launch: Launch = shell(command, cwd=scene.tree, env={**env, **scene.environment()})
-            return run_command(frame, launch, timeout_seconds=timeout_seconds, log=log), log
+            end = run_command(frame, launch, timeout_seconds=timeout_seconds, log=log)
+            if end.lost:  # that says nothing about the work, and the commit is still there
+                end = run_command(frame, launch, timeout_seconds=timeout_seconds, log=log)
+            return end, log
 
         return _all(checks, run, setup, setup_timeout_seconds)
     finally:

@@ -28,6 +28,7 @@ class CommandEnd:
     seconds: float
     order: EndOrder | None
     fault: str = ""  # why it could not run at all
+    lost: bool = False  # its shim was killed by somebody else, and the command with it
 
     @property
     def ok(self) -> bool:
@@ -96,4 +97,5 @@ def run_command(frame: CommandFrame, launch: Launch, *, timeout_seconds: float, 
         seconds=boot_seconds() - started_at,
         order=frame.inbox.order,
         fault="" if ran or timed_out or ordered else f"{end.reason}: {end.detail}",
+        lost=end.reason in (ShimReason.LOST, ShimReason.SIGNAL) and not timed_out and not ordered,
     )

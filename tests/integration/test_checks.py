@@ -2,8 +2,10 @@
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from orchestrator.clock import boot_seconds
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.experiment import Check
 from orchestrator.domain.outcome import Outcome
+from tests.support.processes import children, kill
+from tests.support.waiting import until
 from workers.checks import CheckResult, run_checks
 from workers.command import CommandFrame
 from workers.supervision.inbox import StageInbox
@@ -136,6 +140,29 @@ def test_a_check_that_cannot_be_started_is_an_error(job: JobTree, frame: Command
     results = run_checks({"x": Check(run="true")}, job=job, sha=job.head, frame=frame, env={"PATH": "/nonexistent"})
     assert results[0].status is CheckStatus.ERROR
     assert "exec_failed" in (results[0].reason or "")
+
+
+@pytest.mark.parametrize(("kills", "ended"), [(1, ("pass", 0)), (2, ("error", None))])
+def test_a_check_whose_shim_is_killed_is_run_once_more(
+    job: JobTree, frame: CommandFrame, tmp_path: Path, kills: int, ended: tuple[str, int | None]
+) -> None:
+    runs = tmp_path / "runs-of-x"
+
+    def kill_shims() -> None:
+        for count in range(1, kills + 1):
+            until(partial(begun, count), f"run {count}")
+            for pid, line in children(os.getpid()).items():
+                if "shim.py" in line:
+                    kill(pid)
+
+    def begun(count: int) -> bool:
+        return runs.exists() and len(runs.read_text().split()) == count
+
+    killer = threading.Thread(target=kill_shims)
+    killer.start()
+    (result,) = judge(job, frame, x=f"echo run >> {runs}; [ $(wc -l < {runs}) -gt {kills} ] || sleep 300")
+    killer.join()
+    assert (result.status, result.exit_code) == ended
 
 
 def test_an_order_to_end_stops_the_running_check_and_the_rest(job: JobTree, frame: CommandFrame) -> None:
