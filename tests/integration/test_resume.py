@@ -1,6 +1,8 @@
 """Work goes on where it stood: after a limit in the same session, after a death at the last commit, after a crowd."""
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +16,9 @@ from tests.support.repos import git
 from tests.support.results import Row
 from tests.support.scripted import scripted_models
 from tests.support.waiting import until
+from workers.agents.registry import adapter
+
+_AGENTS = Path(__file__).parents[2] / "ops/agents/node_modules/.bin"
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +48,24 @@ def events(lab: Lab, kind: str) -> list[Row]:
     return lab.results.rows("SELECT * FROM events WHERE kind = ? ORDER BY at", [kind])
 
 
-def test_after_a_limit_the_same_session_goes_on_in_the_same_tree(lab: Lab) -> None:
+def use_agent(lab: Lab, name: str) -> str:
+    """Make an agent known to the lab; what is not installed is no fault but in CI."""
+    lab.env["PATH"] = f"{_AGENTS}{os.pathsep}{lab.env['PATH']}"
+    if adapter(name).version(lab.env) is None:
+        reason = f"{name} is not installed: {adapter(name).install_hint()}"
+        if os.environ.get("CI", "").lower() in {"1", "true"}:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return name
+
+
+both = pytest.mark.parametrize("name", ["reference", pytest.param("opencode", marks=pytest.mark.agents)])
+
+
+@both
+def test_after_a_limit_the_same_session_goes_on_in_the_same_tree(lab: Lab, name: str) -> None:
     lab.write_fleet(models={"interrupted": {"account": "cloud"}})
-    lab.write(agent="reference", profiles={"one": "interrupted"}, limits={"rate_limit_wait": "1s"})
+    lab.write(agent=use_agent(lab, name), profiles={"one": "interrupted"}, limits={"rate_limit_wait": "1s"})
     done = lab.run()
     assert done.code == ExitCode.OK, done.err + lab.logs()
     first, second = lab.results.attempts()
@@ -148,3 +168,37 @@ def test_a_session_that_a_limit_met_too_full_is_not_taken_up_but_handed_over(lab
     before, after = sorted(lab.results.stages(), key=lambda stage: int(stage["ordinal"]))
     assert before["session_id"] != after["session_id"]
     assert final_file(lab, second, "steps.txt") == "one\ntwo\n"
+
+
+@both
+def test_a_session_that_the_agent_no_longer_knows_is_handed_over_to_a_fresh_one(lab: Lab, name: str) -> None:
+    lab.write_fleet(models={"interrupted": {"account": "cloud"}})
+    lab.write(agent=use_agent(lab, name), profiles={"one": "interrupted"}, limits={"rate_limit_wait": "1s"})
+    process = lab.start("run", str(lab.file))
+    lab.await_job("parked")
+    (first,) = lab.results.attempts()
+    shutil.rmtree(Path(str(first["run_dir"])) / "home")
+    done = lab.end_of(process)
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    _, second = lab.results.attempts()
+    assert (second["outcome"], second["resumed_from"]) == ("complete", first["id"])
+    before, failed, after = sorted(lab.results.stages(), key=lambda stage: int(stage["ordinal"]))
+    assert (failed["outcome"], after["outcome"]) == ("agent_error", None)
+    assert before["session_id"] != after["session_id"]
+    assert final_file(lab, second, "steps.txt") == "one\ntwo\n", "the fresh session was told what was done"
+    lab.assert_clean()
+
+
+@pytest.mark.agents
+def test_opencode_makes_room_by_itself_and_stays_in_its_session(lab: Lab) -> None:
+    lab.write_fleet(models={"squeezed": {}})
+    lab.write(agent=use_agent(lab, "opencode"), profiles={"one": "squeezed"})
+    done = lab.run()
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    (attempt,) = lab.results.attempts()
+    (stage,) = lab.results.stages()
+    assert (attempt["outcome"], stage["kill_reason"]) == ("complete", None)
+    assert stage["context_peak_tokens"] >= 86_000 > stage["context_tokens"]
+    assert len(events(lab, "Compacted")) == 1
+    assert final_file(lab, attempt, "steps.txt") == "one\ntwo\n"
+    lab.assert_clean()

@@ -58,13 +58,14 @@ _MODELS: dict[str, list[object]] = {
     ],
     # Meets the limit in the middle of its work.
     "interrupted": [
+        {"match": {"first": "# Hand-over"}, "turns": [{"bash": "echo two >> steps.txt"}, {"say": "Done."}]},
         {
             "turns": [
                 {"bash": "echo one >> steps.txt"},
                 {"bash": "echo two >> steps.txt", "error": {"kind": "usage_limit", "retry_after": "3s", "times": 1}},
                 {"say": "Done."},
             ]
-        }
+        },
     ],
     # Meets the limit in a context that is too full to be taken up again.
     "brimful": [
@@ -107,6 +108,19 @@ _MODELS: dict[str, list[object]] = {
     ],
     "crowded": [
         {"match": {"first": "# Hand-over"}, "turns": [{"bash": "echo two >> steps.txt"}, {"say": "Done."}]},
+        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"bash": "echo lost >> steps.txt"}]},
+    ],
+    # As opencode asks it when it makes room by itself.
+    "squeezed": [
+        {
+            "match": {"last": "anchored summary"},
+            "turns": [{"say": "One is done.", "usage": {"prompt_tokens": 80_000}}],
+        },
+        {
+            "match": {"last": "Continue if you have next steps"},
+            "count_from": "last_prompt",
+            "turns": [{"bash": "echo two >> steps.txt"}, {"say": "Done."}],
+        },
         {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"bash": "echo lost >> steps.txt"}]},
     ],
     "crammed": [
