@@ -33,8 +33,6 @@ def store(context: WorkerContext, claim: Claim, spool: Path, result: AttemptResu
         try:
             context.shipper.finish(spool)
             return context.desk.finish(claim.attempt_id, result)
-        except FileNotFoundError:
-            return context.desk.finish(claim.attempt_id, result)
         except StorageError as error:
             log.warning("result_waits job=%d attempt=%s error=%s", claim.job_id, claim.attempt_id, error)
             pause.wait(_RETRY_SECONDS)

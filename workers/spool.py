@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -70,12 +70,16 @@ class Recorder:
 
     def _write(self, record: dict[str, Any]) -> None:
         record |= {"attempt": self.attempt_id, "at": utc_now().isoformat()}
-        self._file.write(json.dumps(record, default=_plain, separators=(",", ":")) + "\n")
+        self._file.write(_encode(record) + "\n")
         self._file.flush()
 
 
 def _plain(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+# One encoder for all: json.dumps makes a new one for every call that is not the default.
+_encode = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
 
 
 class Shipper:
@@ -132,7 +136,7 @@ class Shipper:
     def finish(self, path: Path) -> None:
         """Ship the rest of a closed file and remove it. Raises StorageError when the database is away."""
         with self._shipping:
-            while self._ship_some(path):
+            while self._ship_some([path]):
                 pass
             self._remove(path)
 
@@ -149,16 +153,14 @@ class Shipper:
 
     def _round(self) -> None:
         with self._lock:
-            paths = list(self._offsets)
-        for path in paths:
+            paths, left = list(self._offsets), list(self._left)
+        shipped = True
+        while shipped:
             with self._shipping:
-                try:
-                    while self._ship_some(path):
-                        pass
-                    if path in self._left:
-                        self._remove(path)
-                except FileNotFoundError:
-                    self._forget(path)
+                shipped = self._ship_some(paths)
+        for path in left:
+            with self._shipping:
+                self._remove(path)
 
     def _remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -171,25 +173,39 @@ class Shipper:
         if lock is not None:
             lock.close()
 
-    def _ship_some(self, path: Path) -> bool:
-        offset = self._offsets.get(path, 0)
-        with path.open("rb") as file:
-            file.seek(offset)
-            lines = file.readlines(_BATCH_BYTES)
-        if lines and not lines[-1].endswith(b"\n"):
-            lines.pop()  # a writer is in the middle of it, or died there
-        if not lines:
+    def _ship_some(self, paths: Sequence[Path]) -> bool:
+        """Ship the next lines of these files in one transaction; False when there is nothing more."""
+        fresh: dict[Path, list[bytes]] = {}
+        room = _BATCH_BYTES
+        for path in paths:
+            if room > 0 and (lines := self._next_lines(path, room)):
+                fresh[path] = lines
+                room -= sum(map(len, lines))
+        if not fresh:
             return False
         try:
-            self._ship(lines)
+            self._ship([line for lines in fresh.values() for line in lines])
         except Refused:
-            for line in lines:
-                self._ship_alone(path, line)
+            for path, lines in fresh.items():
+                self._ship_apart(path, lines)
         with self._lock:
-            self._offsets[path] = offset + sum(map(len, lines))
+            for path, lines in fresh.items():
+                self._offsets[path] = self._offsets.get(path, 0) + sum(map(len, lines))
         return True
 
-    def _ship(self, lines: list[bytes]) -> None:
+    def _next_lines(self, path: Path, most_bytes: int) -> list[bytes]:
+        try:
+            with path.open("rb") as file:
+                file.seek(self._offsets.get(path, 0))
+                lines = file.readlines(most_bytes)
+        except FileNotFoundError:
+            self._forget(path)
+            return []
+        if lines and not lines[-1].endswith(b"\n"):
+            lines.pop()  # a writer is in the middle of it, or died there
+        return lines
+
+    def _ship(self, lines: Sequence[bytes]) -> None:
         batch = Batch()
         for line in lines:
             try:
@@ -199,11 +215,16 @@ class Shipper:
                 log.warning("telemetry_dropped bytes=%d error=%s", len(line), error)
         ship(self._database, batch.records())
 
-    def _ship_alone(self, path: Path, line: bytes) -> None:
+    def _ship_apart(self, path: Path, lines: Sequence[bytes]) -> None:
+        """Of lines among which one is refused: this file's together, and if it is among those, each alone."""
         try:
-            self._ship([line])
+            self._ship(lines)
         except Refused as error:
-            log.warning("telemetry_dropped file=%s bytes=%d error=%s", path, len(line), error)
+            if len(lines) == 1:
+                log.warning("telemetry_dropped file=%s bytes=%d error=%s", path, len(lines[0]), error)
+                return
+            for line in lines:
+                self._ship_apart(path, [line])
 
 
 def _lock_of_dead(path: Path) -> BinaryIO | None:

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 # Rows per statement. The server ends a statement that takes too long, and a transaction that pauses for long: each
 # batch is a statement of its own, and no more than one is prepared while the server waits.
@@ -19,6 +20,20 @@ def insert_many(connection: sa.Connection, table: sa.Table, rows: Iterable[Mappi
         put(connection, table, batch)
         count += len(batch)
     return count
+
+
+def insert_new(connection: sa.Connection, table: sa.Table, rows: list[Mapping[str, Any]]) -> None:
+    """Insert those of the rows, which have the same columns, whose key is not there yet."""
+    if connection.dialect.name != "postgresql":
+        connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
+        return
+    # COPY knows no conflicts, so it fills a table of this transaction's first.
+    columns = [table.c[name] for name in rows[0]]
+    fresh = sa.Table(f"new_{table.name}", sa.MetaData(), *(sa.Column(one.name, one.type) for one in columns))
+    connection.execute(sa.text(f"CREATE TEMPORARY TABLE {fresh.name} (LIKE {table.name}) ON COMMIT DROP"))
+    _copy(connection, fresh, rows)
+    into = postgresql.insert(table).from_select([one.name for one in columns], sa.select(*fresh.c))
+    connection.execute(into.on_conflict_do_nothing())
 
 
 def _execute(connection: sa.Connection, table: sa.Table, rows: list[Mapping[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 
 from orchestrator.domain.errors import BakeoffError
+from orchestrator.storage.bulk import insert_new
 from orchestrator.storage.engine import Database
 from orchestrator.storage.ledger import LedgerRecord, StatementRecord, store_use
 from orchestrator.storage.tables import events, stages
@@ -67,18 +68,7 @@ def _ship(database: Database, records: Records) -> None:
         for record in records.stages:
             _upsert_stage(connection, record)
         if records.events:
-            rows = [
-                {
-                    "attempt_id": event.attempt_id,
-                    "seq": event.seq,
-                    "stage_ordinal": event.stage_ordinal,
-                    "at": event.at,
-                    "kind": event.kind,
-                    "data": dict(event.data),
-                }
-                for event in records.events
-            ]
-            connection.execute(_insert(connection, events).on_conflict_do_nothing(), rows)
+            insert_new(connection, events, [vars(event) for event in records.events])
         store_use(connection, records.ledger, records.statements)
 
 

@@ -123,7 +123,7 @@ def test_progress_that_comes_late_does_not_reopen_a_stage(
     recorder.stage(1, BEGIN)
     recorder.stage(1, {"turns": 9, "exit_code": 0, "ended_at": NOW})
     if not together:
-        assert shipper._ship_some(recorder.path)
+        assert shipper._ship_some([recorder.path])
     recorder.stage(1, {"turns": 8, "output_bytes": 5})
     recorder.close()
     shipper.finish(recorder.path)
@@ -139,7 +139,7 @@ def test_half_a_line_waits_for_its_other_half(database: Database, attempt_id: st
     whole = recorder.path.read_bytes()
     recorder.path.write_bytes(whole[:-10])
     shipper = Shipper(database)
-    while shipper._ship_some(recorder.path):
+    while shipper._ship_some([recorder.path]):
         pass
     assert said(database, attempt_id) == [(1, 0)]
     recorder.path.write_bytes(whole)
