@@ -242,6 +242,23 @@ def test_an_interrupted_job_waits_a_while_for_the_machine_that_keeps_its_tree(
         assert attempts.claim(database, one, token, OTHER, now) is not None
 
 
+@pytest.mark.parametrize("outcome", [Outcome.INFRA_ERROR, Outcome.INTERRUPTED])
+def test_a_clock_that_was_set_back_keeps_no_job_waiting_for_a_machine_that_is_gone(
+    database: Database, outcome: Outcome
+) -> None:
+    [one] = add(database, [A], capacities={A: 1}, max_infra=9)
+    ahead = NOW + 60 * MINUTE
+    [(_, token)] = order(database, ahead).items()
+    broke, kept = outcome is Outcome.INFRA_ERROR, outcome is Outcome.INTERRUPTED
+    first = attempts.claim(database, one, token, WORKER if broke else OTHER, ahead)
+    assert first is not None
+    attempts.advance(database, first.attempt_id, "prepare")
+    attempts.advance(database, first.attempt_id, "work", run_dir="/kept" if kept else None)
+    attempts.finish(database, first.attempt_id, AttemptResult(outcome=outcome, detail="broke"), ahead)
+    machines.announce(database, OTHER, "w", {"resource": A}, ahead)
+    assert claim(database, one, order(database)[one]).number == 2
+
+
 def test_an_account_that_is_stopped_between_two_stages_parks_and_a_pool_is_waited_for(database: Database) -> None:
     add(database, [POOL] * 2, capacities={A: 1, POOL: 2})
     first, second = start(database)

@@ -13,6 +13,9 @@ from orchestrator.storage import breakers
 from orchestrator.storage.attempts.values import SILENT_AFTER, Drained, Elsewhere, Parked
 from orchestrator.storage.tables import attempts, drains, jobs, machines
 
+# All of these are judged by wall clocks, of which somebody may set one back by hours: what seems to lie in the future
+# is as far away as what lies in the past.
+
 # How long a job that broke on a machine waits for another one at least. They announce themselves every 10 s, and a
 # free worker takes a hint within a second, so that this is over soon where all are busy.
 _ELSEWHERE_FIRST = timedelta(seconds=20)
@@ -86,17 +89,17 @@ class Gates:
             # As long as nothing has gone well here since, this machine must not take the job's other tries too.
             here = self._breakers.get(f"machine:{machine}")
             unproven = here is not None and here.failures > 0
-            soon = self._now - last.ended_at < _ELSEWHERE_FIRST
+            soon = abs(self._now - last.ended_at) < _ELSEWHERE_FIRST
             return (soon or unproven) and self._serves(needs, other_than=machine)
         if last.machine == machine or last.run_dir is None or last.outcome not in RESUMABLE:
             return False
-        soon = self._now - (last.parked_until or last.ended_at) < _HOME_FIRST
+        soon = abs(self._now - (last.parked_until or last.ended_at)) < _HOME_FIRST
         return soon and self._serves(needs, only=last.machine)
 
     def _serves(self, needs: tuple[str, ...], *, only: str | None = None, other_than: str | None = None) -> bool:
         """Whether a worker on such a machine, which takes new work, listens to the queue of such jobs."""
         query = sa.select(machines.c.name, machines.c.capabilities).where(
-            machines.c.seen_at > self._now - SILENT_AFTER
+            machines.c.seen_at > self._now - SILENT_AFTER, machines.c.seen_at < self._now + SILENT_AFTER
         )
         query = query.where(machines.c.name == only if only is not None else machines.c.name != other_than)
         # `queue_of`: the account's queue when there is one. The first of the sorted needs is just that.
