@@ -1,6 +1,6 @@
 """A real worker of the product whose jobs do nothing, or sleep: claim, lease, heartbeat, fenced result.
 
-Usage: bare_worker.py THREADS SECONDS
+Usage: bare_worker.py THREADS SECONDS RESOURCE
 """
 
 import logging
@@ -9,7 +9,7 @@ import time
 
 from celery import Celery
 
-from orchestrator.broker import TASK_NAME, celery_app
+from orchestrator.broker import TASK_NAME, celery_app, queue_of
 from orchestrator.clock import utc_now
 from orchestrator.domain.outcome import Outcome
 from orchestrator.settings import load_settings
@@ -49,17 +49,17 @@ def register(app: Celery, context: WorkerContext, seconds: float) -> None:
 
 def main() -> None:
     """Consume until TERM."""
-    threads, seconds = int(sys.argv[1]), float(sys.argv[2])
+    threads, seconds, resource = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
     logging.basicConfig(level=logging.WARNING)
     settings = load_settings()
-    context = make_context(settings, Database(settings.database_url), "pool:bench", threads)
+    context = make_context(settings, Database(settings.database_url), resource, threads)
     app = celery_app(settings)
     register(app, context, seconds)
     batch_events(app)
     context.heartbeats.start()
     machines.announce(context.database, context.identity, f"bare@{context.identity.pid}", {}, utc_now())
     app.Worker(
-        queues=["gpu.bench"],
+        queues=[queue_of([resource])],
         concurrency=threads,
         pool="threads",
         hostname=f"bare@{context.identity.pid}",

