@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic.functional_serializers import PlainSerializer
 
 from orchestrator.domain.durations import Seconds, compact_duration
 from orchestrator.domain.limits import Limits
@@ -209,7 +210,9 @@ def _freeze(value: object) -> Scalar | tuple[Scalar, ...]:
 
 
 OneOrMore = Annotated[
-    Scalar | tuple[Scalar, ...], PlainValidator(_freeze, json_schema_input_type=Scalar | list[Scalar])
+    Scalar | tuple[Scalar, ...],
+    PlainValidator(_freeze, json_schema_input_type=Scalar | list[Scalar]),
+    PlainSerializer(lambda value: value),  # the union's own one warns of lists, although it writes them well
 ]
 Rule = Mapping[str, OneOrMore]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from orchestrator.domain.errors import InvalidInput
-from orchestrator.domain.experiment import Profile, limit_names
+from orchestrator.domain.experiment import Experiment, Profile, limit_names
 from orchestrator.files import load_experiment, load_fleet
 from orchestrator.files.schema import experiment_schema, fleet_schema, schema_text
 from orchestrator.files.toml_tree import parse_toml
@@ -95,6 +95,16 @@ def test_a_good_file(write: Write) -> None:
     assert loaded.experiment.axes() == {"stage_timeout": (300.0, 600.0)}
     assert loaded.fleet.resource_of("devstral") == "pool:gpu"
     assert loaded.fleet == load_fleet(path.parent / "fleet.toml")
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_stored_of_an_experiment_is_the_same_experiment(write: Write) -> None:
+    """Swept limits and rules with lists too, and without a warning on standard error."""
+    rules = "include: [{profile: [opus, hybrid]}]\nexclude: [{profile: opus, stage_timeout: 5m}]\n"
+    experiment = load_experiment(write(GOOD + "  max_turns: [3, null]\n" + rules)).experiment
+    stored = experiment.model_dump(mode="json")
+    assert stored["limits"] == {"stage_timeout": ["5m", "10m"], "max_turns": [3, None]}
+    assert Experiment.model_validate(stored) == experiment
 
 
 def test_paths_count_from_the_file_and_urls_stay(write: Write, tmp_path: Path) -> None:
@@ -196,8 +206,8 @@ include:
         "experiment.yaml:15: limits.max_turn: is no limit; accepted: did you mean 'max_turns'? Known: "
         "stage_timeout, wall_timeout, idle_timeout, setup_timeout, grace, max_iterations, max_turns, max_tokens, "
         "max_cost_usd, max_failures, max_repeated_calls, max_output_bytes, max_memory_bytes, max_processes, "
-        "max_disk_bytes, context_warn_percent, context_compact_percent, context_kill_percent, rate_limit_wait, max_infra_attempts, max_builds, "
-        "max_decompose_depth, investigate_batch_size, verify_batch_size",
+        "max_disk_bytes, context_warn_percent, context_compact_percent, context_kill_percent, rate_limit_wait, "
+        "max_infra_attempts, max_builds, max_decompose_depth, investigate_batch_size, verify_batch_size",
         "experiment.yaml:17: include[0].targt: is no axis of this matrix; accepted: did you mean 'target'? Known: "
         "target, profile, stage_timeout",
         "experiment.yaml:17: include[0].profile[1]: is no value of this axis (found 'zz'); accepted: a, b",
