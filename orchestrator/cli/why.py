@@ -31,14 +31,14 @@ def why_command(job: str, experiment: str | None, as_json: bool) -> int:
     from orchestrator.scheduling.next_step import next_step
     from orchestrator.storage.drains import drained
     from orchestrator.storage.jobfacts import job_facts
-    from orchestrator.storage.machines import unserved
+    from orchestrator.storage.machines import live_workers
 
     database = open_database()
     now = utc_now()
     facts = job_facts(database, _job_id(database, job, experiment, now))
     # The very words of `status`.
     [live] = [row for row in live_view(database, facts.experiment, now).jobs if row.job_id == facts.job_id]
-    step = next_step(facts, unserved(database, facts.needs, now), drained(database))
+    step = next_step(facts, live_workers(database, now), drained(database))
     if as_json:
         emit(
             {

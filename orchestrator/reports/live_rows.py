@@ -14,6 +14,7 @@ from orchestrator.storage import live as store
 from orchestrator.storage.dispatch import Slots
 from orchestrator.storage.engine import Database
 from orchestrator.storage.evidence import load_evidence
+from orchestrator.storage.machines import closed_resources
 
 
 def live_view(database: Database, experiment: str, now: datetime) -> LiveView:
@@ -26,6 +27,7 @@ def live_view(database: Database, experiment: str, now: datetime) -> LiveView:
     needs = store.needs_of(database, experiment)
     slots = store.slots_now(database)
     checking = store.checking(database, experiment)
+    closed = closed_resources(database, now)
     return LiveView(
         experiment=experiment,
         now=now,
@@ -41,7 +43,9 @@ def live_view(database: Database, experiment: str, now: datetime) -> LiveView:
                 tokens=job.tokens.total,
                 context_fill=_fill(current.get(job.job_id)),
                 elapsed_seconds=_elapsed(job, now),
-                waiting_reason=waiting_reason(job.state, job.waiting_reason, needs.get(job.job_id, ()), slots),
+                waiting_reason=waiting_reason(
+                    job.state, job.waiting_reason, needs.get(job.job_id, ()), slots, closed
+                ),
                 outcome=job.outcome or "",
                 solved=is_solved(job, checks.get(job.job_id, [])) if job.state in FINAL_JOB_STATES else None,
             )

@@ -1,18 +1,19 @@
 """What must happen before a job goes on, in words: the second half of `why`, after the reason."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
 from orchestrator.storage.jobfacts import JobFacts
+from orchestrator.storage.machines import WorkerView, closed_words
 
 
-def next_step(job: JobFacts, unserved: Collection[str], drained: Collection[str]) -> str:
+def next_step(job: JobFacts, workers: Mapping[str, Sequence[WorkerView]], drained: Collection[str]) -> str:
     """One or more sentences; empty for a job that has ended well.
 
-    `unserved` are resources without a live worker, `drained` the scopes that take no new work.
+    `workers` are the live ones by the resource that they serve, `drained` the scopes that take no new work.
     """
     if job.state in (JobState.READY, JobState.QUEUED):
-        return " ".join(_before_start(job, unserved, drained))
+        return " ".join(_before_start(job, workers, drained))
     if job.state is JobState.RUNNING:
         return _while_running(job)
     if job.state is JobState.PARKED:
@@ -27,7 +28,7 @@ def next_step(job: JobFacts, unserved: Collection[str], drained: Collection[str]
     return ""
 
 
-def _before_start(job: JobFacts, unserved: Collection[str], drained: Collection[str]) -> list[str]:
+def _before_start(job: JobFacts, workers: Mapping[str, Sequence[WorkerView]], drained: Collection[str]) -> list[str]:
     found = []
     if job.ahead:
         found.append(f"{job.ahead} ready {'job' if job.ahead == 1 else 'jobs'} with the same needs go first.")
@@ -35,9 +36,10 @@ def _before_start(job: JobFacts, unserved: Collection[str], drained: Collection[
         kind, _, name = need.partition(":")
         if need in drained:
             found.append(f"{need} takes no new work until: bakeoff resume --{kind} {name}")
-    if (resource := serving(job.needs)) in unserved:
+    resource = serving(job.needs)
+    if resource not in workers:
         found.append(nobody_serves(resource))
-    return found
+    return found + [f"{words}." for words in closed_words(workers.get(resource, ()))]
 
 
 def serving(needs: Sequence[str]) -> str:

@@ -3,16 +3,21 @@
 from collections.abc import Mapping, Sequence
 
 from orchestrator.domain.states import JobState
+from orchestrator.scheduling.next_step import serving
 from orchestrator.storage.dispatch import Slots
 
 
-def waiting_reason(state: JobState, stored: str, needs: Sequence[str], slots: Mapping[str, Slots]) -> str:
+def waiting_reason(
+    state: JobState, stored: str, needs: Sequence[str], slots: Mapping[str, Slots], closed: Mapping[str, str]
+) -> str:
     """One line for a job that is neither running nor final; empty for those that are.
 
     `stored` is what was written down when the job came into its state; it goes before all but closed resources.
+    `closed` are the resources whose workers all take no new jobs, with the reason.
     """
+    shut = closed.get(serving(needs), "") if needs else ""
     if state is JobState.QUEUED:
-        return "a worker has been told; waits to be claimed"
+        return shut or "a worker has been told; waits to be claimed"
     if state is not JobState.READY:
         return stored
     missing = [need for need in needs if need not in slots and not need.startswith("profile:")]
@@ -31,4 +36,4 @@ def waiting_reason(state: JobState, stored: str, needs: Sequence[str], slots: Ma
     ]
     if full:
         return f"waits for {' and '.join(full)}"
-    return "starts with the next pass of the scheduler"
+    return shut or "starts with the next pass of the scheduler"

@@ -79,9 +79,30 @@ def resources(database: Database) -> dict[str, int]:
         return {row[0]: int(row[1]) for row in connection.execute(query)}
 
 
+def live_workers(database: Database, now: datetime) -> dict[str, list[WorkerView]]:
+    """The live workers by the resource whose queue they listen to, those that take nothing new included."""
+    found: dict[str, list[WorkerView]] = {}
+    for worker in workers(database):
+        if now - worker.seen_at <= SILENT_AFTER and "resource" in worker.capabilities:
+            found.setdefault(worker.capabilities["resource"], []).append(worker)
+    return found
+
+
 def unserved(database: Database, wanted: Iterable[str], now: datetime) -> list[str]:
-    """Those of the resources that no registered worker serves."""
-    served = {
-        worker.capabilities.get("resource") for worker in workers(database) if now - worker.seen_at <= SILENT_AFTER
-    }
-    return sorted(set(wanted) - served)
+    """Those of the resources that no live worker serves."""
+    return sorted(set(wanted) - set(live_workers(database, now)))
+
+
+def closed_words(found: Iterable[WorkerView]) -> list[str]:
+    """For each of these workers that takes no new jobs: that it does not, and why."""
+    return [
+        f"worker {one.worker} on {one.machine} takes no new jobs: {one.capabilities['closed_for']}"
+        for one in found
+        if one.capabilities.get("closed_for")
+    ]
+
+
+def closed_resources(database: Database, now: datetime) -> dict[str, str]:
+    """The resources whose live workers all take no new jobs, and why in words."""
+    found = {resource: (len(there), closed_words(there)) for resource, there in live_workers(database, now).items()}
+    return {resource: "; ".join(words) for resource, (count, words) in found.items() if len(words) == count}

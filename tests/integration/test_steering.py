@@ -2,11 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
+from orchestrator.clock import utc_now
 from orchestrator.domain.errors import ExitCode
+from orchestrator.storage import machines
+from orchestrator.storage.engine import Database
 from tests.support.lab import Lab
+from tests.support.world import WORKER
 
 
 def test_a_running_job_is_guarded_by_the_limits_it_is_given(lab: Lab) -> None:
@@ -151,7 +156,24 @@ def test_simulations_that_are_none(lab: Lab, arguments: tuple[str, ...], words: 
     assert words in done.err
 
 
-# -- workers that are missing --
+# -- workers that are missing, or take nothing --
+
+
+def test_why_and_status_name_the_workers_that_are_there_but_take_nothing(lab: Lab) -> None:
+    lab.write()
+    assert lab.bakeoff("submit", str(lab.file)).code == ExitCode.OK
+    database = Database(f"sqlite:///{lab.home / 'bakeoff.db'}")
+    full = {"resource": "account:cloud", "closed_for": "300 MiB of disk are free, 512 are wanted"}
+    words = "worker w@1 on full takes no new jobs: 300 MiB of disk are free, 512 are wanted"
+    machines.announce(database, replace(WORKER, machine="full"), "w@1", full, utc_now())
+    told = why(lab, "1")
+    assert f"because: {words}\n" in told
+    assert f"next: {words}.\n" in told
+    machines.announce(database, WORKER, "w@2", {"resource": "account:cloud"}, utc_now())
+    told = why(lab, "1")
+    assert "because: starts with the next pass of the scheduler\n" in told
+    assert f"next: {words}.\n" in told
+    database.close()
 
 
 def test_plan_and_doctor_name_what_no_live_worker_of_a_shared_fleet_serves(lab: Lab) -> None:

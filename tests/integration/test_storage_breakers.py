@@ -114,7 +114,7 @@ def test_a_stopped_profile_waits_by_itself_and_the_others_go_on(database: Databa
     with database.read() as connection:
         slots = dispatch.slots(connection)
     needs = dispatch.split_needs(job(database, waiting[0])["needs"])
-    assert waiting_reason(JobState.READY, "", needs, slots) == (
+    assert waiting_reason(JobState.READY, "", needs, slots, {}) == (
         "profile demo/profile-1 is stopped after 5 failures running, tried again at 2026-07-01 12:05:00 UTC: "
         "failure_breaker: crashes at once"
     )

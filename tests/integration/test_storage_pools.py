@@ -89,7 +89,7 @@ def test_a_pool_whose_server_dies_closes_with_the_reason_and_opens_when_it_is_ba
     assert dispatch(database, T[2]) == []
     reason = "pool p: its server http://redbox:8080 does not answer since 2026-07-01 12:00:10 UTC"
     found = live.slots_now(database)
-    assert waiting_reason(JobState.READY, "", (POOL,), found) == reason
+    assert waiting_reason(JobState.READY, "", (POOL,), found, {}) == reason
     assert found[POOL].busy == 1
 
     look(database, server, UP, 3)
