@@ -213,7 +213,7 @@ class Shipper:
             except (ValueError, KeyError, TypeError) as error:
                 # Half a line in the middle of a file: the disk was full once.
                 log.warning("telemetry_dropped bytes=%d error=%s", len(line), error)
-        ship(self._database, batch.records())
+        ship(self._database, batch.records(), utc_now())
 
     def _ship_apart(self, path: Path, lines: Sequence[bytes]) -> None:
         """Of lines among which one is refused: this file's together, and if it is among those, each alone."""

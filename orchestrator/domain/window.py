@@ -77,10 +77,13 @@ class Standing:
 
 
 def standing(spec: WindowSpec, statement: Statement | None, entries: Sequence[Entry], now: float) -> Standing:
-    """The window's use, rate and projection. `entries` are in order of time; older and other ones do no harm."""
+    """The window's use, rate and projection. `entries` are in order of time; older ones do no harm.
+
+    An entry from the future was used by a machine whose clock is ahead: it counts.
+    """
     start, end = _bounds(spec, statement, now)
     stated = _stated(spec, statement, now)
-    inside = [entry for entry in entries if start < entry.at <= now]
+    inside = [entry for entry in entries if entry.at > start]
     counted = _counted(spec, inside)
     used = _larger(stated, counted)
     since = start if spec.kind == "fixed" else min((entry.at for entry in inside), default=None)
@@ -103,13 +106,13 @@ def falls_below(
     """When the use will be below `share_ppm` if nothing more is used; `now` when it is, None when it is unknown."""
     start, end = _bounds(spec, statement, now)
     stated = _stated(spec, statement, now)
-    inside = [entry for entry in entries if start < entry.at <= now]
+    inside = [entry for entry in entries if entry.at > start]
     counted = _counted(spec, inside)
     if stated is None and counted is None:
         return None
     moments = [now]
     if stated is not None and statement is not None and stated >= share_ppm:
-        moments.append(statement.resets_at or statement.stated_at + spec.length_seconds)
+        moments.append(_ends_at(spec, statement))
     if counted is not None and counted >= share_ppm:
         moments.append(end if end is not None else _rolled_below(spec, inside, share_ppm, now))
     return max(moments)
@@ -120,7 +123,7 @@ def _bounds(spec: WindowSpec, statement: Statement | None, now: float) -> tuple[
     if spec.kind == "rolling":
         return now - spec.length_seconds, None
     anchor = statement.resets_at if statement is not None and statement.resets_at is not None else 0.0
-    if anchor > now:
+    if now < anchor <= now + spec.length_seconds:
         return anchor - spec.length_seconds, anchor
     past = (now - anchor) // spec.length_seconds
     start = anchor + past * spec.length_seconds
@@ -128,11 +131,16 @@ def _bounds(spec: WindowSpec, statement: Statement | None, now: float) -> tuple[
 
 
 def _stated(spec: WindowSpec, statement: Statement | None, now: float) -> int | None:
-    """The stated share while it holds: until the reset, or for a window's length when none was named."""
+    """The stated share while it holds: until the reset, but no longer than the window's length."""
     if statement is None or statement.used_ppm is None:
         return None
-    until = statement.resets_at if statement.resets_at is not None else statement.stated_at + spec.length_seconds
-    return statement.used_ppm if now < until else None
+    return statement.used_ppm if now < _ends_at(spec, statement) else None
+
+
+def _ends_at(spec: WindowSpec, statement: Statement) -> float:
+    """When a statement is over at the latest. A reset that is further away than the window is long is garbage."""
+    latest = statement.stated_at + max(spec.length_seconds, statement.length_seconds or 0.0)
+    return latest if statement.resets_at is None else min(statement.resets_at, latest)
 
 
 def _counted(spec: WindowSpec, entries: Sequence[Entry]) -> int | None:

@@ -54,23 +54,30 @@ class StatementRecord:
 
 
 def store_use(
-    connection: sa.Connection, entries: Sequence[LedgerRecord], statements: Sequence[StatementRecord]
+    connection: sa.Connection, entries: Sequence[LedgerRecord], statements: Sequence[StatementRecord], now: datetime
 ) -> None:
-    """Store these records; what is stored already, or newer, stays."""
+    """Store these records; what is stored already, or newer, stays.
+
+    A statement from the future is of a machine whose clock is ahead: it does not stand in the way of later ones.
+    """
     _upsert(connection, ledger, [asdict(entry) for entry in entries], ledger.c.seq)
     # In the order of their keys, as every transaction of many rows.
     ordered = sorted(statements, key=lambda one: (one.account, one.name, one.stated_at))
-    _upsert(connection, windows, [asdict(one) for one in ordered], windows.c.stated_at)
+    _upsert(connection, windows, [asdict(one) for one in ordered], windows.c.stated_at, windows.c.stated_at > now)
 
 
 def _upsert(
-    connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, object]], version: sa.Column[object]
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Sequence[dict[str, object]],
+    version: sa.Column[object],
+    void: sa.ColumnElement[bool] | None = None,
 ) -> None:
     if not rows:
         return
     key = [column.name for column in table.primary_key]
     insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-    newer = sa.or_(version.is_(None), insert.excluded[version.name] > version)
+    newer = sa.or_(version.is_(None), insert.excluded[version.name] > version, *([] if void is None else [void]))
     changed = {name: insert.excluded[name] for name in rows[0] if name not in key}
     connection.execute(insert.on_conflict_do_update(index_elements=key, set_=changed, where=newer), rows)
 

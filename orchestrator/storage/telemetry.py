@@ -53,23 +53,26 @@ class Records:
     statements: Sequence[StatementRecord] = ()
 
 
-def ship(database: Database, records: Records) -> None:
-    """Store the records in one transaction. Raises Refused for what it will never take, which stores none of them."""
+def ship(database: Database, records: Records, now: datetime) -> None:
+    """Store the records in one transaction. Raises Refused for what it will never take, which stores none of them.
+
+    `now` is the shipping machine's time.
+    """
     if not (records.stages or records.events or records.ledger or records.statements):
         return
     try:
-        _ship(database, records)
+        _ship(database, records, now)
     except (IntegrityError, DataError, OverflowError) as error:
         raise Refused(f"{type(error).__name__}: {str(error)[:500]}") from error
 
 
-def _ship(database: Database, records: Records) -> None:
+def _ship(database: Database, records: Records, now: datetime) -> None:
     with database.write() as connection:
         for record in records.stages:
             _upsert_stage(connection, record)
         if records.events:
             insert_new(connection, events, [vars(event) for event in records.events])
-        store_use(connection, records.ledger, records.statements)
+        store_use(connection, records.ledger, records.statements, now)
 
 
 def _insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:

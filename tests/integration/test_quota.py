@@ -44,7 +44,13 @@ def set_up(database: Database, jobs: int, *windows: Window, concurrency: int = 1
 
 
 def state(
-    database: Database, percent: float, *, at: datetime = NOW, resets: datetime | None = None, name: str = "5h"
+    database: Database,
+    percent: float,
+    *,
+    at: datetime = NOW,
+    resets: datetime | None = None,
+    name: str = "5h",
+    now: datetime | None = None,
 ) -> None:
     said = StatementRecord(
         account="max",
@@ -55,7 +61,7 @@ def state(
         stated_at=at,
         source="headers",
     )
-    ship(database, Records(statements=[said]))
+    ship(database, Records(statements=[said]), at if now is None else now)
 
 
 def use(attempt_id: str, seq: int, *, at: datetime = NOW, requests: int = 1, tokens: int | None = 10) -> LedgerRecord:
@@ -98,7 +104,7 @@ def test_shipping_use_again_or_late_counts_it_once(database: Database) -> None:
     attempt = one_attempt(database)
     grown = use(attempt, 7, requests=3, tokens=30)
     for record in (use(attempt, 5), grown, grown, use(attempt, 5)):
-        ship(database, Records(ledger=[record]))
+        ship(database, Records(ledger=[record]), NOW)
     spec = WindowSpec(name="5h", length_seconds=18_000, tokens=1000)
     with database.read() as connection:
         assert entries_of(connection, "max", spec, NOW) == [
@@ -112,7 +118,7 @@ def test_shipping_use_again_or_late_counts_it_once(database: Database) -> None:
 def test_tokens_that_nobody_told_stay_unknown(database: Database) -> None:
     set_up(database, 1)
     attempt = one_attempt(database)
-    ship(database, Records(ledger=[use(attempt, 1, tokens=None)]))
+    ship(database, Records(ledger=[use(attempt, 1, tokens=None)]), NOW)
     spec = WindowSpec(name="5h", length_seconds=18_000, tokens=1000)
     with database.read() as connection:
         (entry,) = entries_of(connection, "max", spec, NOW)
@@ -123,7 +129,7 @@ def test_a_long_window_is_read_as_few_sums(database: Database) -> None:
     set_up(database, 1)
     attempt = one_attempt(database)
     minutes = [NOW - timedelta(minutes=10 * number) for number in range(1000)]
-    ship(database, Records(ledger=[use(attempt, 1, at=at) for at in minutes]))
+    ship(database, Records(ledger=[use(attempt, 1, at=at) for at in minutes]), NOW)
     spec = WindowSpec(name="7d", length_seconds=7 * 86400, kind="rolling", requests=5000)
     with database.read() as connection:
         found = entries_of(connection, "max", spec, NOW)
@@ -133,18 +139,28 @@ def test_a_long_window_is_read_as_few_sums(database: Database) -> None:
 
 def test_use_of_an_unknown_attempt_is_refused(database: Database) -> None:
     with pytest.raises(Refused):
-        ship(database, Records(ledger=[use("nobody", 1)]))
+        ship(database, Records(ledger=[use("nobody", 1)]), NOW)
 
 
 def test_an_older_statement_does_not_replace_a_newer_one(database: Database) -> None:
     set_up(database, 1, FIVE)
     state(database, 50, at=NOW)
-    state(database, 90, at=NOW - SECOND)
+    state(database, 90, at=NOW - SECOND, now=NOW)
     (found,) = quota.quotas(database, NOW)
     assert found.windows[0].standing.used_ppm == 500_000
 
 
 # -- zones --
+
+
+def test_a_machine_whose_clock_is_ahead_does_not_silence_the_others(database: Database) -> None:
+    set_up(database, 1, FIVE)
+    ahead = NOW + timedelta(hours=1)
+    state(database, 20, at=ahead, now=ahead)
+    state(database, 40, at=NOW)
+    assert quota.quotas(database, NOW)[0].windows[0].standing.used_ppm == 400_000
+    state(database, 60, at=ahead + SECOND)
+    assert quota.quotas(database, NOW)[0].windows[0].standing.used_ppm == 600_000
 
 
 def test_a_red_window_defers_new_work_until_its_reset(database: Database) -> None:
@@ -219,7 +235,7 @@ def test_our_own_count_closes_a_window_that_the_provider_does_not_speak_of(datab
     rolling = Window(name="mine", length=3600.0, kind="rolling", requests=10)
     set_up(database, 2, rolling)
     attempt = one_attempt(database)
-    ship(database, Records(ledger=[use(attempt, 1, requests=10)]))
+    ship(database, Records(ledger=[use(attempt, 1, requests=10)]), NOW)
     quota.judge(database, NOW + SECOND)
     (found,) = quota.quotas(database, NOW + SECOND)
     assert (found.sessions, found.until) == (0, NOW + timedelta(hours=1))
@@ -250,7 +266,7 @@ def test_windows_that_only_the_provider_speaks_of_are_shown_and_close_nothing(da
 def test_refusals_lower_the_sessions_and_peace_raises_them(database: Database) -> None:
     set_up(database, 8, concurrency=8)
     attempt = one_attempt(database)
-    ship(database, Records(ledger=[replace(use(attempt, 1), refused_at=NOW)]))
+    ship(database, Records(ledger=[replace(use(attempt, 1), refused_at=NOW)]), NOW)
     moments = [NOW + SECOND, NOW + 2 * SECOND, NOW + timedelta(seconds=HOLD_SECONDS + 2)]
     seen = []
     for moment in moments:
@@ -258,7 +274,7 @@ def test_refusals_lower_the_sessions_and_peace_raises_them(database: Database) -
         seen.append(quota.quotas(database, moment)[0].sessions)
     assert seen == [4, 4, 4]
     again = moments[-1]
-    ship(database, Records(ledger=[replace(use(attempt, 2, at=again), refused_at=again)]))
+    ship(database, Records(ledger=[replace(use(attempt, 2, at=again), refused_at=again)]), NOW)
     quota.judge(database, again)
     for minute in range(7):
         quota.judge(database, again + timedelta(seconds=(RAISE_SECONDS + 1) * minute))
@@ -271,7 +287,7 @@ def test_ledger_rows_are_a_minute_each(database: Database) -> None:
     set_up(database, 1)
     attempt = one_attempt(database)
     for seq in range(100):
-        ship(database, Records(ledger=[use(attempt, seq, requests=seq, at=NOW + timedelta(milliseconds=seq))]))
+        ship(database, Records(ledger=[use(attempt, seq, requests=seq, at=NOW + timedelta(milliseconds=seq))]), NOW)
     with database.read() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(ledger)).scalar() == 1
 

@@ -85,6 +85,25 @@ def test_a_statement_holds_until_its_reset() -> None:
     assert standing(FIVE, stated(60, resets_in=None, ago=5 * HOUR), [], NOW).used_ppm is None
 
 
+def test_a_reset_beyond_the_windows_length_closes_it_for_that_length_only() -> None:
+    far = stated(99, resets_in=40 * 24 * HOUR)
+    spec = WindowSpec(name="5h", length_seconds=5 * HOUR, tokens=1000)
+    assert falls_below(FIVE, far, [], NOW, 950_000) == far.stated_at + 5 * HOUR
+    later = far.stated_at + 5 * HOUR
+    assert standing(FIVE, far, [], later).used_ppm is None
+    # What we counted ourselves is not forgotten over it.
+    assert standing(spec, far, [Entry(at=later - 60, requests=1, tokens=970, seconds=1.0)], later).used_ppm == 970_000
+
+
+def test_use_by_a_machine_whose_clock_is_ahead_counts() -> None:
+    for kind in ("fixed", "rolling"):
+        spec = WindowSpec(name="5h", length_seconds=5 * HOUR, kind=kind, tokens=1000)
+        assert standing(spec, None, [used(-HOUR, 960)], NOW).used_ppm == 960_000
+        below = falls_below(spec, None, [used(-HOUR, 960)], NOW, 950_000)
+        assert below is not None
+        assert NOW < below <= NOW + 6 * HOUR
+
+
 def test_exhaustion_is_projected_for_the_share_that_is_ours() -> None:
     # 60 % in 2 h is 30 % an hour; 20 % are kept for people, so 20 % are left.
     spec = WindowSpec(name="5h", length_seconds=5 * HOUR, reserve_ppm=200_000)
