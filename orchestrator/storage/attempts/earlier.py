@@ -98,7 +98,8 @@ def _wall_seconds(attempt: Any, kept: Sequence[Any]) -> float:
     known: float | None = attempt.wall_seconds
     if known is not None and outcome_class(Outcome(attempt.outcome)) is not OutcomeClass.INFRA:
         return known
-    return float(sum((stage.ended_at - stage.started_at).total_seconds() for stage in kept))
+    # As measured: between the two moments on record somebody may have set the wall clock.
+    return float(sum((stage.working_seconds or 0) + (stage.rate_limit_wait_seconds or 0) for stage in kept))
 
 
 def _committed(rows: Sequence[Any]) -> list[Any]:
