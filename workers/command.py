@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.clock import boot_seconds
+from orchestrator.domain.outcome import Outcome
 from workers.agents.base import Launch
 from workers.supervision.inbox import EndOrder, StageInbox
 from workers.supervision.lease import LeaseView
@@ -89,6 +90,9 @@ def run_command(frame: CommandFrame, launch: Launch, *, timeout_seconds: float, 
                 timed_out = True
                 shim.kill(_GRACE_SECONDS)
         end = shim.wait()
+    if end.reason is ShimReason.LEASE:
+        # For good: a renewal that comes now is too late for what has been ended.
+        frame.inbox.order_end(Outcome.LEASE_LOST, "the lease was not renewed in time")
     code = end.exit_code if end.signal is None else -end.signal
     ran = end.reason is ShimReason.EXIT
     return CommandEnd(

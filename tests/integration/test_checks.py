@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -172,6 +173,17 @@ def test_an_order_to_end_stops_the_running_check_and_the_rest(job: JobTree, fram
     assert time.monotonic() - started < 20
     assert [item.status for item in results] == [CheckStatus.ERROR, CheckStatus.NOT_RUN]
     assert results[1].reason == "cancelled: by the user"
+
+
+def test_a_check_that_its_lease_has_ended_ends_the_attempt_also_when_a_renewal_comes_late(
+    job: JobTree, frame: CommandFrame
+) -> None:
+    short = replace(frame, lease=LeaseView(boot_seconds() + 0.2))
+    results = judge(job, short, one="sleep 300", two="true")
+    short.lease.renew_until(boot_seconds() + 60)
+    assert [item.status for item in results] == [CheckStatus.ERROR, CheckStatus.NOT_RUN]
+    assert short.inbox.order is not None
+    assert short.inbox.order.outcome is Outcome.LEASE_LOST
 
 
 def test_a_log_is_bounded(job: JobTree, frame: CommandFrame) -> None:
