@@ -8,6 +8,9 @@ DEV := $(VENV)/.dev-stamp
 AGENTS := ops/agents/node_modules/.stamp
 # Two workers: the tests start real processes, and more of them at a time only adds noise to the timed ones.
 JOBS ?= 2
+# For `make faults`.
+MINUTES ?= 30
+SEED ?= 1
 BENCHMARKS ?= help_time worktree_ready kill_latency supervision_cpu gateway_latency adapter_parsing scale \
 	scheduler_pass telemetry reaction one_second_jobs queue_throughput
 
@@ -37,8 +40,8 @@ bench: $(DEV)  ## Run the benchmarks, which state their limits
 	@missed=""; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; \
 	done; if [ -n "$$missed" ]; then echo "missed their limits:$$missed"; exit 1; fi
 
-faults: $(DEV)  ## Hurt small runs at random for 30 minutes and print what broke; ARGS="--minutes 5 --seed 7"
-	@$(BIN)/python -m tests.faults.harness $(ARGS)
+faults: $(DEV)  ## Hurt small runs at random for 30 minutes and print what broke; MINUTES=5 SEED=7
+	@$(BIN)/python -m tests.faults.harness --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 fmt: $(DEV)  ## Format the code and repair what the linter can
 	@$(BIN)/ruff check --fix --exit-zero .

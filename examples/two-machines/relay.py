@@ -18,7 +18,11 @@ async def main(address: str, port: int, target: str) -> None:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         opened = asyncio.open_connection("127.0.0.1", int(target)) if target.isdigit() else None
-        behind, ahead = await (opened or asyncio.open_unix_connection(target))
+        try:
+            behind, ahead = await (opened or asyncio.open_unix_connection(target))
+        except OSError:  # nobody is there now
+            writer.close()
+            return
         await asyncio.gather(_copy(reader, ahead), _copy(behind, writer))
 
     server = await asyncio.start_server(serve, address, port)

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.domain.errors import ExitCode
 from tests.faults.harness.evidence import Checked, Evidence, Life, Seen, Tried, Work
+from tests.faults.harness.faults import World
 from tests.faults.harness.oracle import violations
 from tests.faults.harness.rounds import Round
 from tests.support.lab import Lab, interrupt
@@ -19,23 +20,17 @@ from tests.support.processes import send
 pytestmark = pytest.mark.faults
 
 
-def seeded(root: Path, seed: str, server: PostgresServer | None) -> None:
-    report = Round(root, seed, server, faults=3, repeats=2).play()
+@pytest.mark.parametrize("world", [World.RUN_SQLITE, World.FLEET_POSTGRES])
+def test_random_faults_break_no_promise(tmp_path: Path, world: World) -> None:
+    # A server of its own, since it is to be killed.
+    server = PostgresServer() if world.postgres else None
+    try:
+        report = Round(tmp_path, f"short:{world}", world, server, faults=4, repeats=2).play()
+    finally:
+        if server is not None:
+            server.stop()
     assert report.violations == [], (report.steps, report.logs)
     assert report.steps, "the run was over before anything happened"
-
-
-def test_random_faults_on_sqlite_break_no_promise(tmp_path: Path) -> None:
-    seeded(tmp_path, "short:1", None)
-
-
-def test_random_faults_on_postgres_break_no_promise(tmp_path: Path) -> None:
-    # A server of its own, since it is to be killed.
-    server = PostgresServer()
-    try:
-        seeded(tmp_path, "short:2", server)
-    finally:
-        server.stop()
 
 
 def test_ctrl_c_is_heeded_also_while_the_broker_hangs(tmp_path: Path) -> None:
@@ -68,15 +63,36 @@ GOOD = Evidence(
     expected_jobs=2,
     capacities={"account:cloud": 1, "pool:box": 2},
     results={"b", "c"},
-    staged={"a", "b", "c"},
+    staged={"a": [1], "b": [1], "c": [1]},
     patches={"b": "+b", "c": "+c"},
     seen={Seen("a", "lease_lost", None, None)},
     checked=[Checked("b", "baseline", "fail"), Checked("b", "final", "pass"), Checked("c", "final", "pass")],
 )
 
 
+RESUMED = replace(
+    GOOD,
+    attempts=[
+        LOST._replace(run_dir="tree"),
+        DONE._replace(resumed_from="a", resumed_stages=1, run_dir="tree"),
+        OTHER,
+    ],
+    staged={"a": [1], "b": [2], "c": [1]},
+    patches={"b": "+a +b", "c": "+c"},
+)
+BEFORE, GONE_ON, _ = RESUMED.attempts
+
+
 def test_the_oracle_accepts_a_job_that_was_lost_once_and_then_done() -> None:
     assert violations(GOOD) == []
+
+
+def test_the_oracle_accepts_an_attempt_that_went_on_in_the_tree_of_a_lost_one() -> None:
+    assert violations(RESUMED) == []
+
+
+def test_the_oracle_accepts_an_attempt_that_found_every_stage_done() -> None:
+    assert violations(replace(RESUMED, staged={"a": [1], "c": [1]}, patches={"b": "+a", "c": "+c"})) == []
 
 
 @pytest.mark.parametrize(
@@ -96,10 +112,19 @@ def test_the_oracle_accepts_a_job_that_was_lost_once_and_then_done() -> None:
         (replace(GOOD, seen={Seen("b", "complete", 2.0, "older")}), "stale result"),
         (replace(GOOD, patches={"b": "+a +b", "c": "+c"}), "stale result"),
         (replace(GOOD, patches={"c": "+c"}), "stale result"),
-        (replace(GOOD, staged={"a", "c"}), "lost job"),
+        (replace(GOOD, staged={"a": [1], "c": [1]}), "lost job"),
         (replace(GOOD, lives=[Life("a", "1", 1.0, 5.0), Life("b", "2", 4.0, 8.0)]), "double run"),
         (replace(GOOD, lives=[Life("b", "1", 1.0, 5.0), Life("b", "2", 4.0, 8.0)]), "double run"),
         (replace(GOOD, lives=[Life("nobody", "1", 1.0, 5.0)]), "double run"),
+        (replace(GOOD, lives=[Life("b", "1", 1.0, 5.0, "t"), Life("c", "2", 4.0, 6.0, "t")]), "in one tree"),
+        (replace(GOOD, staged={"a": [1], "b": [2], "c": [1]}), "bad resume"),
+        (replace(RESUMED, staged={"a": [1], "b": [1], "c": [1]}), "bad resume"),
+        (replace(RESUMED, staged={"a": [1], "b": [2, 4], "c": [1]}), "bad resume"),
+        (replace(RESUMED, attempts=[BEFORE._replace(run_dir="else"), GONE_ON, OTHER]), "in another tree"),
+        (replace(RESUMED, attempts=[BEFORE, GONE_ON._replace(resumed_from="c"), OTHER]), "bad resume"),
+        (replace(RESUMED, patches={"b": "+b +c", "c": "+c"}), "stale result"),
+        (replace(RESUMED, patches={"b": "+a", "c": "+c"}), "stale result"),
+        (replace(RESUMED, staged={"b": [2], "c": [1]}), "stale result"),
         (replace(GOOD, capacities={"account:cloud": 1, "pool:box": 0}), "overbooked"),
         (replace(GOOD, lives=[Life("a", "1", 1.0, 5.5)]), "orphan"),
         (replace(GOOD, survivors={7: "agent.py"}), "orphan"),

@@ -12,11 +12,16 @@ class _NotHere(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Whoever asked has gone."""
+
+
 class Somebody:
     """The server, in a thread of its own, until `close`."""
 
     def __init__(self, port: int = 0) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _NotHere)
+        self._server = _Server(("127.0.0.1", port), _NotHere)
         self._thread = threading.Thread(target=self._server.serve_forever, name="somebody", daemon=True)
         self._thread.start()
 

@@ -1,8 +1,8 @@
 """The harness's agent. Run as `python -I -S agent.py LOG LONG_SECONDS`: it works and says when it lived.
 
-Appends `word attempt moment session` to LOG, outside of its tree: `start`, then `beat` every 40 ms, then `end`. A
-grandchild in a session of its own, which no clean end stops, writes `daemon` for ever. `session` names one life of
-the agent, `moment` is boot time in seconds.
+Appends `word attempt moment session tree` to LOG, outside of its tree: `start`, then `beat` every 40 ms, then `end`.
+A grandchild in a session of its own, which no clean end stops, writes `daemon` for ever. `session` names one life of
+the agent, `moment` is boot time in seconds, `tree` is where it works.
 
 Half of the lives are long, of half of LONG_SECONDS or more: an agent that ends by itself before its worker's lease
 does can never be seen to outlive it. The others are over in a second or so.
@@ -18,11 +18,12 @@ _BEAT_SECONDS = 0.04
 
 
 def main(log: str, long_seconds: str) -> None:
-    attempt, session = os.environ["BAKEOFF_ATTEMPT"], os.urandom(4).hex()
+    attempt, session, tree = os.environ["BAKEOFF_ATTEMPT"], os.urandom(4).hex(), Path.cwd()
     out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def note(word: str) -> None:
-        os.write(out, f"{word} {attempt} {time.clock_gettime(time.CLOCK_BOOTTIME):.6f} {session}\n".encode())
+        moment = time.clock_gettime(time.CLOCK_BOOTTIME)
+        os.write(out, f"{word} {attempt} {moment:.6f} {session} {tree}\n".encode())
 
     note("start")
     if os.fork() == 0:
