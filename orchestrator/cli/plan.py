@@ -38,11 +38,13 @@ def plan_command(file: Path, as_json: bool) -> int:
     """Show every job of FILE in its order, with queue, needs and what an earlier submit finished. Runs nothing."""
     from orchestrator.scheduling.next_step import serving
     from orchestrator.scheduling.submit import plan
+    from orchestrator.storage import forget
 
     settings = load_settings()
     database = open_database(settings)
     planned, answer = plan(load_experiment(file), database)
     unserved = unserved_here(settings, database, {serving(job.needs) for job in planned.jobs})
+    unneeded = forget.unneeded(database, planned.loaded.fleet)
     missing = {name: agent.hint for name, agent in answer.agents.items() if not agent.installed}
     if as_json:
         emit(
@@ -54,13 +56,14 @@ def plan_command(file: Path, as_json: bool) -> int:
                 "agents": {name: agent.version for name, agent in answer.agents.items()},
                 "missing_agents": missing,
                 "unserved": unserved,
+                "would_forget": unneeded,
                 "targets": {name: target.sha for name, target in answer.targets.items()},
             }
         )
         return ExitCode.OK
     from orchestrator.reports.plan_table import print_plan
 
-    print_plan(planned, answer, unserved)
+    print_plan(planned, answer, unserved, unneeded)
     return ExitCode.OK
 
 
@@ -94,14 +97,17 @@ def submit_command(file: Path, priority: int | None, as_json: bool) -> int:
     database = open_database()
     planned, answer = plan(load_experiment(file), database, priority)
     require_agents(answer)
-    added = submit(planned, database, utc_now())
+    added, forgotten = submit(planned, database, utc_now())
     name = planned.loaded.experiment.experiment
     if as_json:
-        emit({"experiment": name, "added": added, "jobs": len(planned.jobs), "no_longer_in_file": planned.stale})
+        counts = {"added": added, "jobs": len(planned.jobs), "no_longer_in_file": planned.stale}
+        emit({"experiment": name, **counts, "forgotten": forgotten})
     else:
         click.echo(f"{name}: {added} jobs added, {len(planned.jobs) - added} were there already.")
         if planned.stale:
             click.echo(f"{planned.stale} stored jobs are no longer in the file; they stay as they are.", err=True)
+        for resource in forgotten:
+            click.echo(f"{resource} is gone from the fleet file and no open job needs it: forgotten.", err=True)
     return ExitCode.OK
 
 

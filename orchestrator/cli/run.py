@@ -37,8 +37,10 @@ def run_command(file: Path, as_json: bool, html: Path | None) -> int:
     planned, answer = plan(load_experiment(file), database)
     require_agents(answer)
     name = planned.loaded.experiment.experiment
-    added = submit(planned, database, utc_now())
+    added, forgotten = submit(planned, database, utc_now())
     click.echo(f"{name}: {len(planned.jobs)} jobs, {added} new; state in {settings.home}", err=True)
+    for resource in forgotten:
+        click.echo(f"{resource} is gone from the fleet file and no open job needs it: forgotten.", err=True)
     resources = {need for job in planned.jobs for need in job.needs}
     try:
         with LocalFleet(settings, database, resources) as fleet:

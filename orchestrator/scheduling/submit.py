@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.domain.errors import BakeoffError, Fault, InvalidInput, Unavailable
 from orchestrator.domain.jobspec import JobSpec, TargetSpec
@@ -15,6 +15,7 @@ from orchestrator.settings import child_environment
 from orchestrator.storage import submit as store
 from orchestrator.storage.dispatch import ensure_slots
 from orchestrator.storage.engine import Database
+from orchestrator.storage.forget import forget_unneeded
 from orchestrator.storage.history import history, turns
 
 __all__ = ["Plan", "PlannedJob", "ask_machine", "make_plan", "plan", "require_agents", "submit"]
@@ -114,11 +115,24 @@ class SpecDumps:
         return {**self._variants[variant], "target": self.target(spec.target)}
 
 
-def submit(planned: Plan, database: Database, now: datetime) -> int:
-    """Store the plan's new jobs. Returns how many were added; submitting again adds none."""
+class Submitted(NamedTuple):
+    """How many jobs a submit added, and the accounts and pools that nobody needs any more."""
+
+    added: int
+    forgotten: list[str]
+
+
+def submit(planned: Plan, database: Database, now: datetime) -> Submitted:
+    """Store the plan's new jobs, then its fleet; forget what is gone from it and not needed. Safe to repeat."""
+    fleet = planned.loaded.fleet
+    added = _store_jobs(planned, database, now)
+    store.store_fleet(database, fleet)
+    ensure_slots(database, fleet.capacities() | wanted_slots(database, now))
+    return Submitted(added, forget_unneeded(database, fleet))
+
+
+def _store_jobs(planned: Plan, database: Database, now: datetime) -> int:
     loaded = planned.loaded
-    store.store_fleet(database, loaded.fleet)
-    ensure_slots(database, loaded.fleet.capacities() | wanted_slots(database, now))
     cells = {job.cell.cell_hash: job.cell for job in planned.jobs}
     target_hash = target_hashes(cells.values())
     dumped = SpecDumps()

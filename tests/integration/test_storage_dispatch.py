@@ -65,23 +65,23 @@ def positions(database: Database) -> dict[tuple[str, int], int]:
 
 
 def test_submitting_again_adds_only_what_is_new(database: Database, tmp_path: Path) -> None:
-    assert submit(planned(tmp_path, database, targets=2), database, NOW) == 4
+    assert submit(planned(tmp_path, database, targets=2), database, NOW).added == 4
     first = positions(database)
     assert sorted(first.values()) == [1, 2, 3, 4]
-    assert submit(planned(tmp_path, database, targets=2), database, NOW) == 0
-    assert submit(planned(tmp_path, database, targets=3, repeats=2), database, NOW) == 8
+    assert submit(planned(tmp_path, database, targets=2), database, NOW).added == 0
+    assert submit(planned(tmp_path, database, targets=3, repeats=2), database, NOW).added == 8
     second = positions(database)
     assert {key: second[key] for key in first} == first
     assert sorted(second.values()) == list(range(1, 13))
     plan = planned(tmp_path, database, targets=1)
     assert (len(plan.new), plan.stale) == (0, 10)
-    assert submit(plan, database, NOW) == 0
+    assert submit(plan, database, NOW).added == 0
 
 
 def test_submitting_at_once_adds_every_job_once(database: Database, tmp_path: Path) -> None:
     plan = planned(tmp_path, database, targets=3, repeats=2)
     with ThreadPoolExecutor(4) as pool:
-        added = list(pool.map(lambda _: submit(plan, database, NOW), range(4)))
+        added = list(pool.map(lambda _: submit(plan, database, NOW).added, range(4)))
     assert sorted(added) == [0, 0, 0, 12]
     assert len(positions(database)) == 12
 
