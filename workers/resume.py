@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.domain.context_guard import RESUMED_PERCENT
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.outcome import RESUMABLE
-from orchestrator.domain.watch import RESUMED_PERCENT
 from orchestrator.storage.attempts import Earlier, KeptStage
 from workers.loops.prompts import render
 from workers.loops.steps import StageDone, StageOrder

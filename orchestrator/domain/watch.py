@@ -20,9 +20,9 @@ with a hand-over. An agent that compacts its context itself gets two more turns 
 import math
 from collections import deque
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import NamedTuple
 
+from orchestrator.domain.context_guard import ContextGuard
+from orchestrator.domain.decision import CONTINUE, Action, Decision
 from orchestrator.domain.events import (
     AgentEnded,
     Compacted,
@@ -37,6 +37,7 @@ from orchestrator.domain.events import (
     ToolCalled,
     TurnEnded,
 )
+from orchestrator.domain.limit_waits import LimitWaits
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.served import is_asked
@@ -45,32 +46,6 @@ from orchestrator.domain.usage import Prices, TokenUsage, add_known, cost_usd_mi
 _RATE_LIMITS = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.OVERLOADED})
 # Nobody waits these out in place: the first is over in hours, the second when somebody pays.
 _PARKING = frozenset({ErrorKind.USAGE_LIMIT, ErrorKind.QUOTA_EXHAUSTED})
-# An agent's own compaction: the turn in which it notices, and the request that summarises.
-_OWN_COMPACTION_TURNS = 2
-# A session that was taken up again, or began with a hand-over, must have become smaller than this by that.
-RESUMED_PERCENT = 80.0
-# Without any hint an agent's own back-off is taken to wait this long, so that idle time is not counted twice.
-_UNKNOWN_WAIT_SECONDS = 10.0
-
-
-class Action(StrEnum):
-    """What the supervisor must do."""
-
-    CONTINUE = "continue"
-    WARN = "warn"
-    COMPACT = "compact"  # end this session; the stage goes on in a fresh one
-    END = "end"
-
-
-class Decision(NamedTuple):
-    """An action, the outcome when it is END, and the reason in words with the figures."""
-
-    action: Action
-    outcome: Outcome | None = None
-    detail: str = ""
-
-
-CONTINUE = Decision(Action.CONTINUE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,25 +79,19 @@ class Watch:
         self.gateway_usage = TokenUsage()
         self.requests_without_usage = 0
         self.stated_cost_usd_micros: int | None = None
-        self.context_tokens: int | None = None
-        self.context_peak_tokens: int | None = None
         self.models_served: set[str] = set()
         self.compactions = 0
         self.tool_calls = 0
-        self.rate_limit_wait_seconds = 0.0
         self.reset_epoch: float | None = None
         self.last_error: ErrorSeen | None = None  # after which no model has answered
         self.decision = CONTINUE
         self._last_sign = frame.started_at
-        self._waiting_until: float | None = None
-        self._waited_unanswered = 0.0  # of the waits since a model last answered
+        self._waits = LimitWaits()
         self._latest_turn = 0  # number of the last turn that ended or began
-        self._wait_from = 0.0
         self._calls: deque[str] = deque(maxlen=4 * frame.limits.max_repeated_calls)
-        self._warned = False
-        self._begun = 0  # requests, answered or not
-        self._crowded_at: tuple[int, int] | None = None  # requests begun and turns ended when it became so
-        self._resumed = frame.resumed_session  # until its first occupancy is known
+        self._context = ContextGuard(
+            frame.context_window, resumed=frame.resumed_session, self_compacting=frame.self_compacting
+        )
 
     # -- what is known --
 
@@ -144,11 +113,24 @@ class Watch:
         return self.stated_cost_usd_micros if listed is None else listed
 
     @property
+    def rate_limit_wait_seconds(self) -> float:
+        """How long the agent has waited for limits of the provider."""
+        return self._waits.seconds
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Occupied tokens of the model's window as the last turn told them; None while unknown."""
+        return self._context.tokens
+
+    @property
+    def context_peak_tokens(self) -> int | None:
+        """The most that was ever occupied; None while unknown."""
+        return self._context.peak_tokens
+
+    @property
     def context_fill(self) -> float | None:
         """Occupied share of the model's window, 0-1 and beyond; None while unknown."""
-        if self.context_tokens is None:
-            return None
-        return self.context_tokens / self.frame.context_window
+        return self._context.fill
 
     # -- what happens --
 
@@ -161,7 +143,7 @@ class Watch:
             case TurnEnded():
                 self._turn(event, now)
             case RequestStarted():
-                self._begun += 1
+                self._context.request_began()
                 self._latest_turn = max(self._latest_turn, self.turns + 1)
             case RequestEnded():
                 self._request(event, now)
@@ -174,7 +156,7 @@ class Watch:
                 self.retune(self.frame.limits.changed(event.changes))
             case Compacted():
                 self.compactions += 1
-                self.context_tokens = None  # until the next turn tells
+                self._context.compacted()
             case OutputSeen() | _:
                 pass
         return self._judge(now)
@@ -196,9 +178,9 @@ class Watch:
         """
         if self._over:
             return math.inf
-        if self._waiting_until is not None:
+        if self._waits.until is not None:
             # Whatever stands still goes on from here, and is asked for again.
-            return min(self._wall_deadline, self._waiting_until)
+            return min(self._wall_deadline, self._waits.until)
         return min(self._wall_deadline, self._stage_deadline, self._idle_deadline)
 
     # -- inside --
@@ -228,7 +210,7 @@ class Watch:
         if event.model:
             self.models_served.add(event.model)
         if not event.subagent:
-            self._occupy(event.usage)
+            self._context.occupy(event.usage)
             self._latest_turn = max(self._latest_turn, self.turns)
 
     def _request(self, event: RequestEnded, now: float) -> None:
@@ -237,21 +219,13 @@ class Watch:
             self.models_served.add(event.model_served)
         if event.usage is not None:
             self.gateway_usage += event.usage
-            # Small side requests (titles, summaries) do not tell how full the session is; a turn does.
-            if (event.usage.occupancy or 0) >= 0.5 * (self.context_tokens or 0):
-                self._occupy(event.usage)
+            self._context.request_ended(event.usage)
         elif event.error is None:
             self.requests_without_usage += 1
         if event.error is not None:
             self._error(event.error, now)
         elif event.status is not None and event.status < 300:
             self._answered(now)
-
-    def _occupy(self, usage: TokenUsage) -> None:
-        if usage.occupancy is None:
-            return
-        self.context_tokens = usage.occupancy
-        self.context_peak_tokens = max(self.context_peak_tokens or 0, usage.occupancy)
 
     def _error(self, error: ErrorSeen, now: float) -> None:
         self.last_error = error
@@ -262,48 +236,41 @@ class Watch:
         if wait is None and error.kind in _PARKING:
             self._end(Outcome.QUOTA_PARKED, f"{error.kind}: the provider names no time")
             return
-        until = now + (_UNKNOWN_WAIT_SECONDS if wait is None else max(0.0, wait))
-        if self._waiting_until is None:
-            self._wait_from = now
-        elif wait is None:  # the same refusal told again, by a source that knows less
-            until = max(until, self._waiting_until)
-        waited = self._waited_unanswered + until - self._wait_from
+        waited = self._waits.refused(now, wait)
         if waited > limit:
             self._end(Outcome.QUOTA_PARKED, f"{error.kind}: {waited:.0f} s to wait (limit {limit:g} s)")
-        self._waiting_until = until
 
     def _answered(self, now: float) -> None:
         # A refusal that was overcome says nothing about an end that comes later.
         self.last_error = None
-        self._end_wait(now)
-        self._waited_unanswered = 0.0
+        self._resume(self._waits.answered(now))
 
     def _settle_wait(self, now: float) -> None:
-        if self._waiting_until is not None and now >= self._waiting_until:
-            self._end_wait(self._waiting_until)
+        self._resume(self._waits.settle(now))
 
-    def _end_wait(self, now: float) -> None:
-        if self._waiting_until is None:
-            return
-        waited = max(0.0, now - self._wait_from)
-        self.rate_limit_wait_seconds += waited
-        self._waited_unanswered += waited
-        self._waiting_until = None
-        self._last_sign = max(self._last_sign, now)
+    def _resume(self, moment: float | None) -> None:
+        if moment is not None:
+            self._last_sign = max(self._last_sign, moment)
 
     @property
     def _over(self) -> bool:
         return self.decision.action is not Action.CONTINUE
 
-    def _end(self, outcome: Outcome | None, detail: str, action: Action = Action.END) -> Decision:
+    def _end(self, outcome: Outcome, detail: str) -> Decision:
         if not self._over:
-            self.decision = Decision(action, outcome, detail)
+            self.decision = Decision(Action.END, outcome, detail)
         return self.decision
 
     def _judge(self, now: float) -> Decision:
         if self._over:
             return self.decision
         return self._judge_model() or self._judge_clocks(now) or self._judge_counts() or self._judge_context()
+
+    def _judge_context(self) -> Decision:
+        decision = self._context.judge(self.frame.limits, self.turns)
+        if decision.action in (Action.END, Action.COMPACT):
+            self.decision = decision
+        return decision
 
     def _judge_model(self) -> Decision | None:
         names = self.frame.model_names
@@ -317,7 +284,7 @@ class Watch:
         if now >= self._wall_deadline:
             wall = now - frame.attempt_started_at
             return self._end(Outcome.WALL_TIMEOUT, f"{wall:.1f} s of {limits.wall_timeout:g} s wall time")
-        if self._waiting_until is not None:
+        if self._waits.until is not None:
             return None
         if now >= self._stage_deadline:
             working = now - frame.started_at - self.rate_limit_wait_seconds
@@ -344,38 +311,6 @@ class Watch:
                 f"the same {period} tool call(s) {limits.max_repeated_calls} times in a row",
             )
         return None
-
-    def _judge_context(self) -> Decision:
-        limits, fill = self.frame.limits, self.context_fill
-        if fill is None:
-            return CONTINUE
-        percent = 100 * fill
-        first, self._resumed = self._resumed, False
-        if first and percent > RESUMED_PERCENT:
-            return self._end(Outcome.COMPACTION_FAILED, f"begun again at {percent:.1f} % of the context")
-        if percent >= limits.context_kill_percent:
-            return self._end(
-                Outcome.CONTEXT_KILL, f"{self.context_tokens} of {self.frame.context_window} tokens ({percent:.1f} %)"
-            )
-        if percent >= limits.context_compact_percent:
-            return self._compact(percent)
-        self._crowded_at = None
-        if percent >= limits.context_warn_percent and not self._warned:
-            self._warned = True
-            return Decision(Action.WARN, None, f"context at {percent:.1f} %")
-        return CONTINUE
-
-    def _compact(self, percent: float) -> Decision:
-        """Once the context is crowded the session ends as it goes on, unless the agent makes room by itself."""
-        if self._crowded_at is None:
-            self._crowded_at = self._begun, self.turns
-            return Decision(Action.WARN, None, f"context at {percent:.1f} %, to be compacted")
-        begun, ended = self._begun - self._crowded_at[0], self.turns - self._crowded_at[1]
-        own = _OWN_COMPACTION_TURNS if self.frame.self_compacting else 0
-        # The turn that crowded it may be told by the gateway first and by the agent's stream after that.
-        if begun > own or ended > own + 1:
-            return self._end(None, f"context at {percent:.1f} %", Action.COMPACT)
-        return CONTINUE
 
 
 def _is_progress(event: Event) -> bool:

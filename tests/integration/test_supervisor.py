@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.clock import boot_seconds
+from orchestrator.domain.decision import Action
 from orchestrator.domain.events import (
     AgentEnded,
     EndReason,
@@ -22,7 +23,7 @@ from orchestrator.domain.events import (
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.usage import TokenUsage
-from orchestrator.domain.watch import Action, StageFrame, Watch
+from orchestrator.domain.watch import StageFrame, Watch
 from workers.agents.base import Launch
 from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView

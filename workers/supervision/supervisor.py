@@ -11,9 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.domain.decision import Action, Decision
 from orchestrator.domain.events import AgentEnded, EndReason, Event, OutputSeen
 from orchestrator.domain.outcome import Outcome
-from orchestrator.domain.watch import Action, Decision, Watch
+from orchestrator.domain.watch import Watch
 from workers.agents.base import Launch, StreamReader
 from workers.supervision.inbox import EndOrder, StageInbox
 from workers.supervision.lease import LeaseView
