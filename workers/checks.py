@@ -14,8 +14,9 @@ from orchestrator.domain.experiment import Check
 from workers.agents.base import Launch
 from workers.command import CommandEnd, CommandFrame, run_command, shell
 from workers.worktrees.collect import clean_checkout
+from workers.worktrees.folders import JobPaths, remove_tree
 from workers.worktrees.naming import component
-from workers.worktrees.worktree import JobPaths, JobTree, remove_tree
+from workers.worktrees.worktree import JobTree
 
 TIMEOUT = "timeout"
 

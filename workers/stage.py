@@ -33,7 +33,7 @@ from workers.supervision.lease import LeaseView
 from workers.supervision.supervisor import StageEnd, run_stage
 from workers.trail import Trail
 from workers.use import AccountUse
-from workers.worktrees.worktree import JobPaths
+from workers.worktrees.folders import JobPaths
 
 # Otherwise live figures go to the database at most this often per stage.
 _PROGRESS_SECONDS = 1.0

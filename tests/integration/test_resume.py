@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.errors import ExitCode
-from tests.support.lab import Lab
-from tests.support.processes import kill
+from tests.support.lab import SHORT_LEASE, Lab
+from tests.support.processes import kill, send
 from tests.support.repos import git
 from tests.support.results import Row
 from tests.support.scripted import scripted_models
@@ -119,6 +120,35 @@ def test_after_a_death_the_job_goes_on_behind_its_last_committed_stage(lab: Lab)
     assert files[0]["files_changed"] == 1, "what the killed stage had left is gone"
     assert [row["data"] for row in events(lab, "Resumed")]
     lab.assert_clean()
+
+
+def test_a_frozen_worker_keeps_its_tree_and_wakes_to_nothing(lab: Lab) -> None:
+    lab.write_fleet(models={"gated": {"account": "cloud"}})
+    reached = lab.root / "reached"
+    env = {"REACHED": str(reached), "GATE": str(lab.gate)}
+    lab.write(agent="reference", loop="staged", profiles={"one": {"model": "gated", "env": env}})
+    process = lab.start("run", str(lab.file), env=SHORT_LEASE)
+    until(reached.exists, "the BUILD stage")
+    frozen = lab.workers(process)["cloud"]
+    send(frozen, signal.SIGSTOP)
+    until(lambda: "lease_lost" in lab.results.outcomes(), "the lease to be taken away")
+    lab.gate.touch()
+    # Another worker of the same machine finds the tree in other hands.
+    given = Path(f"/proc/{frozen}/environ").read_bytes().decode().split("\0")
+    (broker,) = (line for line in given if line.startswith("BAKEOFF_BROKER_URL="))
+    name, _, url = broker.partition("=")
+    other = lab.start("worker", "cloud", "--account", "cloud", env=SHORT_LEASE | {name: url})
+    until(lambda: lab.results.outcomes() == ["lease_lost", "complete"], "the second attempt")
+    first, second = lab.results.attempts()
+    (note,) = events(lab, "StartedClean")
+    assert "held by another process" in note["data"]
+    assert second["run_dir"] != first["run_dir"]
+    send(frozen, signal.SIGCONT)
+    done = lab.end_of(process)
+    other.terminate()
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    assert lab.results.attempts()[1]["final_sha"] == second["final_sha"]
+    until(lambda: "result_refused" in lab.logs() or frozen not in lab.workers(process).values(), "it to wake")
 
 
 def test_a_tree_that_is_gone_is_begun_anew_and_the_record_says_so(lab: Lab) -> None:

@@ -383,6 +383,22 @@ def test_a_git_that_outlives_its_worker_keeps_the_tree(job: JobTree, repo: Path,
     until(lambda: _reopens(later), "the tree to be free")
 
 
+def test_taking_up_a_tree_as_it_was_left_keeps_what_no_commit_could_take(repo: Path, tmp_path: Path) -> None:
+    limits = StagingLimits(max_file_bytes=10)
+    tree = JobTree(tmp_path / "runs", key(), mirror_of(repo, tmp_path), GIT, limits=limits)
+    tree.prepare(git(repo, "rev-parse", "HEAD"))
+    (tree.paths.tree / "a").write_text("changed\n")
+    (tree.paths.tree / "data").write_text("more than ten bytes")
+    sha = tree.commit_stage("stage", at_epoch_seconds=AT)
+    assert sha is not None
+    tree.rewind(sha)
+    assert (tree.paths.tree / "data").exists()
+    (tree.paths.tree / "a").write_text("later\n")
+    tree.rewind(sha)
+    assert not (tree.paths.tree / "data").exists()
+    assert (tree.paths.tree / "a").read_text() == "changed\n"
+
+
 def _reopens(tree: JobTree) -> bool:
     try:
         tree.reopen()
@@ -399,7 +415,10 @@ def test_what_an_agent_took_away_is_there_again_for_the_next_stage(job: JobTree,
     job.paths.logs.write_text("no folder")
     (job.paths.tree / "a").unlink()
     os.mkfifo(job.paths.tree / "a")
+    (job.paths.git / "index.lock").touch()
+    job.paths.tree.chmod(0)
     job.commit_stage("stage", at_epoch_seconds=AT)
+    assert job.paths.tree.stat().st_mode & 0o700 == 0o700
     assert all(f.is_dir() and not f.is_symlink() for f in (job.paths.home, job.paths.tmp, job.paths.logs))
     job.rewind(job.start)
     assert (job.paths.tree / "a").read_text() == "one\n"

@@ -6,16 +6,13 @@ borrow the base's objects from the mirror. The price is one `git read-tree`; the
 """
 
 import fcntl
-import os
-import shutil
-import stat
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from orchestrator.domain.errors import Conflict
 from workers.worktrees import gitdir, staging
+from workers.worktrees.folders import JobPaths, remove_tree
 from workers.worktrees.git import Git, GitError, Place
 from workers.worktrees.mirror import Mirror
 from workers.worktrees.naming import JobKey
@@ -43,49 +40,6 @@ class Archived:
     head: str
     patch_sha256: str
     bundle_sha256: str | None
-
-
-class JobPaths(NamedTuple):
-    """The parts of a run directory."""
-
-    run: Path
-
-    @property
-    def tree(self) -> Path:
-        """The files that the agent works on."""
-        return self.run / "tree"
-
-    @property
-    def git(self) -> Path:
-        """The worker's own git directory."""
-        return self.run / "git"
-
-    @property
-    def home(self) -> Path:
-        """HOME of everything that runs for the job."""
-        return self.run / "home"
-
-    @property
-    def tmp(self) -> Path:
-        """TMPDIR of everything that runs for the job."""
-        return self.run / "tmp"
-
-    @property
-    def logs(self) -> Path:
-        """Logs of setup, stages and checks."""
-        return self.run / "logs"
-
-    def environment(self) -> Mapping[str, str]:
-        """HOME, XDG and temporary directories of the job."""
-        home = self.home
-        return {
-            "HOME": str(home),
-            "XDG_CONFIG_HOME": str(home / ".config"),
-            "XDG_CACHE_HOME": str(home / ".cache"),
-            "XDG_DATA_HOME": str(home / ".local/share"),
-            "XDG_STATE_HOME": str(home / ".local/state"),
-            "TMPDIR": str(self.tmp),
-        }
 
 
 class JobTree:
@@ -171,8 +125,7 @@ class JobTree:
         self._head = gitdir.read_ref(own, self.branch_ref)
         if self._base is None or self._head is None:
             raise GitError(f"{self.paths.run} was not prepared to the end")
-        for leftover in own.glob("*.lock"):
-            leftover.unlink()
+        self._unlock()
 
     def _hold(self) -> None:
         """Nobody else takes the tree up while this process lives and has not released it."""
@@ -194,8 +147,14 @@ class JobTree:
             self._lock = None
 
     def rewind(self, sha: str) -> None:
-        """Back to a commit of the branch, without what came after it but for ignored files. Raises GitError."""
-        self._restore_folders()
+        """Back to a commit of the branch, without what came after it but for ignored files. Raises GitError.
+
+        A tree that is there already stays as it is, with what its commit had to leave out.
+        """
+        self.paths.restore()
+        self._unlock()
+        if self._is_at(sha):
+            return
         gitdir.write_ref(self.paths.git, self.branch_ref, sha)
         self._head = sha
         self.git.run(["read-tree", "--reset", "-u", sha], self.place, config=_CHECKOUT)
@@ -223,10 +182,11 @@ class JobTree:
 
         The commit's name depends on content, parent, message and time only. Raises GitError.
         """
-        self._restore_folders()
+        self.paths.restore()
+        self._unlock()
         self.skipped = self._stage()
         tree = self.git.text(["write-tree"], self.place)
-        if tree == self.git.text(["rev-parse", "--verify", f"{self.head}^{{tree}}"], self.place):
+        if tree == self._tree_of(self.head):
             return None
         date = f"{at_epoch_seconds} +0000"
         text = (
@@ -284,25 +244,26 @@ class JobTree:
     def _stage(self) -> tuple[Skipped, ...]:
         return staging.stage(self.git, self.place, self._limits).skipped
 
-    def _restore_folders(self) -> None:
-        """An agent may have removed a folder or put a link in its place: then everything in it is gone."""
-        for folder in (self.paths.tree, self.paths.home, self.paths.tmp, self.paths.logs):
-            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-                folder.unlink()
-            folder.mkdir(mode=0o700, exist_ok=True)
+    def _unlock(self) -> None:
+        """Who holds the tree is alone with it: these are of a git that was killed, or the agent's doing."""
+        for leftover in self.paths.git.glob("*.lock"):
+            if leftover.is_dir() and not leftover.is_symlink():
+                remove_tree(leftover)
+            else:
+                leftover.unlink()
 
+    def _is_at(self, sha: str) -> bool:
+        """Whether branch, index and every file that a commit would take are as in this commit."""
+        if sha != self.head:
+            return False
+        try:
+            staged = self.git.text(["write-tree"], self.place)
+        except GitError:
+            return False  # a merge that stopped half way
+        return staged == self._tree_of(sha) and not self.is_dirty()
 
-def remove_tree(path: Path) -> None:
-    """Delete a directory with everything in it, also where an agent took rights away. Follows no link."""
-    try:
-        shutil.rmtree(path)
-    except PermissionError:
-        path.chmod(stat.S_IRWXU)
-        for folder, names, _ in os.walk(path):
-            for name in names:
-                if not (Path(folder) / name).is_symlink():
-                    (Path(folder) / name).chmod(stat.S_IRWXU)
-        shutil.rmtree(path)
+    def _tree_of(self, sha: str) -> str:
+        return self.git.text(["rev-parse", "--verify", f"{sha}^{{tree}}"], self.place)
 
 
 def _known(sha: str | None) -> str:
