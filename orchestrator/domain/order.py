@@ -103,9 +103,17 @@ def joins_after(needs: tuple[str, ...], turns: Mapping[tuple[str, ...], Turn]) -
     return max(waiting or (turn.last for turn in sharing), default=0)
 
 
+def is_resource(need: str) -> bool:
+    """Whether it has slots (`account:...`, `pool:...`), and is not the scope of what is held back."""
+    return need.startswith(("account:", "pool:"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A ready job. `needs` are its resources (`account:...`, `pool:...`), one slot of each."""
+    """A ready job. `needs` are its resources (`account:...`, `pool:...`), one slot of each.
+
+    Behind them stand the scopes of its profile and models while these are held back, and let in only so many.
+    """
 
     job_id: int
     needs: tuple[str, ...]
@@ -139,12 +147,17 @@ def worth_reading(needs: tuple[str, ...], free: Mapping[str, int], ahead: Mappin
     One is enough of those that need several resources and lack some: to be passed over. `free` and `ahead` are as
     for `pick`; resources that are not in `free` are closed.
     """
-    if any(need not in free for need in needs):
+    if any(need not in free for need in needs) or _held_back(needs, free):
         return 0
     room = min(free[need] + (ahead.get(need, 0) if len(needs) == 1 else 0) for need in needs)
     if room > 0:
         return room
     return 1 if len(needs) > 1 and any(free[need] > 0 for need in needs) else 0
+
+
+def _held_back(needs: tuple[str, ...], free: Mapping[str, int]) -> bool:
+    """Whether no resource that comes free could help."""
+    return any(free[need] <= 0 for need in needs if not is_resource(need))
 
 
 def pick(
@@ -182,6 +195,8 @@ def pick(
             chosen.append(candidate.job_id)
             last_taken.update(dict.fromkeys(needs, index))
             continue
+        if slots.held_back(needs):
+            continue  # what it holds up for others would be idle: it does not wait for them
         waiting[needs] = index, candidate
         if len(needs) > 1 and candidate.passed_over >= patience:
             slots.keep(needs)
@@ -213,6 +228,10 @@ class _Slots:
             self._free[need] -= 1
             self._settle(need)
         return True
+
+    def held_back(self, needs: tuple[str, ...]) -> bool:
+        """Whether its profile or a model of it lets no more in."""
+        return _held_back(needs, self._free)
 
     def keep(self, needs: tuple[str, ...]) -> None:
         """Hold one slot of each account back; send nothing ahead to the one pool that is all that lacks."""

@@ -7,6 +7,7 @@ from statistics import mean
 
 from orchestrator.analysis.judge import group_checks, is_solved
 from orchestrator.analysis.rows import JobRow, StageRow
+from orchestrator.domain.order import is_resource
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
 from orchestrator.reports.live import LiveJob, LiveResource, LiveView
 from orchestrator.scheduling.why import waiting_reason
@@ -54,7 +55,7 @@ def live_view(database: Database, experiment: str, now: datetime) -> LiveView:
         resources=tuple(
             LiveResource(name=name, in_use=slot.busy, capacity=slot.total or None, note=slot.note)
             for name, slot in sorted(slots.items())
-            if not name.startswith("profile:")
+            if is_resource(name)
         ),
         eta_seconds=eta_seconds(evidence.jobs, needs, slots, now),
     )
@@ -97,7 +98,7 @@ def eta_seconds(
     everything = [seconds for durations in seen.values() for seconds in durations]
     if not everything:
         return None
-    capacity = {name: slot.total for name, slot in slots.items() if not name.startswith("profile:")}
+    capacity = {name: slot.total for name, slot in slots.items() if is_resource(name)}
     load: dict[str, float] = defaultdict(float)
     for job in jobs:
         if job.state in FINAL_JOB_STATES:

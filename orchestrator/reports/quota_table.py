@@ -1,6 +1,7 @@
 """Accounts and their quota windows, for people and for programs."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +29,7 @@ def quota_json(quotas: Sequence[AccountQuota]) -> list[dict[str, Any]]:
             "until": one.until,
             "pace_sessions": one.pace_sessions,
             "windows": [_window_json(state) for state in one.windows],
+            "models": [asdict(model) for model in one.models],
         }
         for one in quotas
     ]
@@ -56,7 +58,7 @@ def _percent(ppm: int | None) -> float | None:
 
 
 def quota_view(quotas: Sequence[AccountQuota], now: datetime) -> Group:
-    """A table of all windows, and a line for each account that is held back. Empty without any."""
+    """A table of all windows, and a line for each account and model that is held back. Empty without any."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("account", "window", "used", "zone", "reserve", "burn/h", "exhausted", "resets"):
         table.add_column(name)
@@ -64,6 +66,7 @@ def quota_view(quotas: Sequence[AccountQuota], now: datetime) -> Group:
         for state in one.windows:
             table.add_row(Text(one.account), *_cells(state, now))
     held = [Text(f"account {one.account}: {one.reason}") for one in quotas if one.reason]
+    held += [Text(f"model {one.account}/{model.model}: {model.reason}") for one in quotas for model in one.models]
     return Group(*([table] if table.row_count else []), *held)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from orchestrator.domain.order import is_resource
 from orchestrator.domain.states import JobState
 from orchestrator.scheduling.next_step import serving
 from orchestrator.storage.dispatch import Slots
@@ -20,10 +21,10 @@ def waiting_reason(
         return shut or "a worker has been told; waits to be claimed"
     if state is not JobState.READY:
         return stored
-    missing = [need for need in needs if need not in slots and not need.startswith("profile:")]
+    missing = [need for need in needs if need not in slots and is_resource(need)]
     if missing:
         return f"nobody has set up {', '.join(missing)}: submit its fleet file"
-    needs = [need for need in needs if need in slots]  # without a profile that goes on again just now
+    needs = [need for need in needs if need in slots]  # without what goes on again just now
     stopped = [slots[need].note or f"{need} has no slots" for need in needs if slots[need].total == 0]
     if stopped:
         return "; ".join(stopped)

@@ -24,8 +24,9 @@ from orchestrator.domain.breaker import (
     tick,
 )
 from orchestrator.domain.states import BREAKER_MOVES, BreakerState, move
-from orchestrator.storage.engine import Database, lock_in_order, one_at_a_time
-from orchestrator.storage.tables import breaker_events, breakers, cells, experiments, jobs
+from orchestrator.storage import marks
+from orchestrator.storage.engine import Database, one_at_a_time
+from orchestrator.storage.tables import breaker_events, breakers, cells, experiments
 
 _COLUMNS = [breakers.c[name] for name in Breaker.__dataclass_fields__]
 _ALL = sa.select(breakers.c.scope, *_COLUMNS)
@@ -169,53 +170,16 @@ def wake(database: Database, now: datetime) -> int:
 
 
 def _gate(database: Database, scope: str) -> None:
-    """Give the jobs of a profile its scope as a need while its breaker is not closed, and take it away after.
-
-    So they are a class of their own, and a pass reads none of them while nothing of it may start.
-    """
-    mine = _jobs_of(scope)
+    """Give the jobs of a profile its scope as a need while its breaker is not closed, and take it away after."""
     with database.write() as connection:
-        lock_in_order(connection, jobs.c.id, mine)
+        marks.lock(connection, scope)
         known = _turn(connection).get(scope, Breaker())
         stopped = known.state is not BreakerState.CLOSED
-        mark(connection, scope, stopped=stopped)
+        marks.mark(connection, scope, stopped=stopped)
         same = breakers.c.scope == scope
         connection.execute(breakers.update().where(same).values(gated=stopped))
         if known == Breaker():
             connection.execute(breakers.delete().where(same))
-
-
-def mark(connection: sa.Connection, scope: str, *, stopped: bool) -> None:
-    """Put a profile's scope into the needs of its jobs, or take it out. Idempotent."""
-    suffix = f",{scope}"
-    marked = jobs.c.needs.endswith(suffix, autoescape=True)
-    if stopped:
-        change = jobs.update().where(_jobs_of(scope), ~marked).values(needs=jobs.c.needs + suffix)
-    else:
-        plain = sa.func.substr(jobs.c.needs, 1, sa.func.length(jobs.c.needs) - len(suffix))
-        change = jobs.update().where(_jobs_of(scope), marked).values(needs=plain)
-    connection.execute(change)
-
-
-def mark_new(connection: sa.Connection, experiment: str) -> None:
-    """Jobs that have just been added to a profile that is stopped wait with the others."""
-    prefix = f"profile:{experiment}/"
-    query = sa.select(breakers.c.scope).where(
-        breakers.c.scope.startswith(prefix, autoescape=True), breakers.c.gated.is_(True)
-    )
-    for scope in connection.execute(query).scalars().all():
-        mark(connection, scope, stopped=True)
-
-
-def _jobs_of(scope: str) -> sa.ColumnElement[bool]:
-    experiment, _, profile = scope.removeprefix("profile:").partition("/")
-    mine = (
-        sa.select(cells.c.id)
-        .join(experiments, experiments.c.id == cells.c.experiment_id)
-        .where(experiments.c.name == experiment, cells.c.profile == profile)
-    )
-    of = sa.select(experiments.c.id).where(experiments.c.name == experiment).scalar_subquery()
-    return sa.and_(jobs.c.experiment_id == of, jobs.c.cell_id.in_(mine))
 
 
 def profile_scopes(connection: sa.Connection, cell_ids: Iterable[int]) -> dict[int, str]:

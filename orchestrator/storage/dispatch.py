@@ -7,10 +7,11 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from orchestrator.domain.breaker import describe, open_slots
-from orchestrator.domain.order import Candidate
+from orchestrator.domain.order import Candidate, is_resource
 from orchestrator.domain.states import JOB_MOVES, JobState, move
 from orchestrator.storage.breakers import load
 from orchestrator.storage.engine import Database, lock_in_order, one_at_a_time, padded
+from orchestrator.storage.marks import live_of
 from orchestrator.storage.pools import closed_reasons
 from orchestrator.storage.quota import ceilings
 from orchestrator.storage.tables import attempts, cells, drains, experiments, is_in, is_live, jobs, leases
@@ -40,13 +41,18 @@ class HintLabel(NamedTuple):
 
 
 def split_needs(needs: str) -> tuple[str, ...]:
-    """`account:max,pool:redbox` as parts. Those of a stopped profile's jobs end with its scope, `profile:e/p`."""
+    """`account:max,pool:redbox` as parts. Behind them stand the scopes that hold the job back: see `marks`."""
     return tuple(needs.split(","))
 
 
 def resources_of(needs: str) -> tuple[str, ...]:
     """The accounts and pools alone."""
-    return tuple(name for name in split_needs(needs) if not name.startswith("profile:"))
+    return tuple(filter(is_resource, split_needs(needs)))
+
+
+def held_models(needs: str) -> tuple[str, ...]:
+    """The models among them that windows of their own hold back."""
+    return tuple(name for name in split_needs(needs) if name.startswith("model:"))
 
 
 def ready_classes(connection: sa.Connection) -> list[str]:
@@ -99,7 +105,7 @@ class Slots(NamedTuple):
 
 
 def slots(connection: sa.Connection) -> dict[str, Slots]:
-    """Every resource's open slots, and those of stopped profiles: `open_slots` says how many, `note` why.
+    """Every resource's open slots, and those of profiles and models that are held back. `note` says why.
 
     Costs by resources, breakers and open hints, never by what waits.
     """
@@ -110,6 +116,8 @@ def slots(connection: sa.Connection) -> dict[str, Slots]:
     gates, quotas = load(connection), ceilings(connection)
     # A profile is no resource, but while it is stopped its jobs go one by one as if it had one slot.
     counts |= {scope: (1, int(gate.probe is not None)) for scope, gate in gates.items() if scope[:8] == "profile:"}
+    held = {scope: one.sessions for scope, one in quotas.items() if not is_resource(scope)}
+    counts |= {scope: (sessions, live_of(connection, scope)) for scope, sessions in held.items()}
     hinted: dict[str, int] = {}
     out = sa.select(jobs.c.needs, sa.func.count()).where(is_in(jobs.c.state, JobState.QUEUED)).group_by(jobs.c.needs)
     for needs, count in connection.execute(out):
@@ -126,7 +134,7 @@ def slots(connection: sa.Connection) -> dict[str, Slots]:
         if name in closed and name not in drained:
             note = closed[name]  # its breaker has opened for just that
         now_open = open_slots(whole, busy, gate, drained=name in drained)
-        if name in quotas and quotas[name].sessions < now_open:
+        if name in held or (name in quotas and quotas[name].sessions < now_open):
             now_open, note = quotas[name].sessions, f"{name.replace(':', ' ')}: {quotas[name].reason}"
         found[name] = Slots(now_open, busy, hinted.get(name, 0), awaited.get(name, 0), note)
     return found

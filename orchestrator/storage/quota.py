@@ -1,10 +1,11 @@
 """What the quota of accounts allows at present: judged once a second, kept as rows, read at every pass and claim.
 
 Nothing is written per waiting job: an account whose windows defer new work has fewer open slots, and gets them back
-at the judgement after its windows have improved.
+at the judgement after its windows have improved. A window of one model marks the jobs that use it when it begins to
+hold them back, and again when it ends (see `marks`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,20 +15,32 @@ import sqlalchemy as sa
 from orchestrator.domain.fleet import Account, Fleet, Zones
 from orchestrator.domain.pace import Pace, next_pace
 from orchestrator.domain.window import Entry, Standing, Statement, WindowSpec
-from orchestrator.domain.zones import Behaviour, WindowState, Zone, gate_of, state_of, strictest
+from orchestrator.domain.zones import Behaviour, Gate, WindowState, Zone, gate_of, state_of, strictest
+from orchestrator.storage import marks
 from orchestrator.storage.engine import Database
 from orchestrator.storage.ledger import entries_of, moment, refused_at, statements_of
-from orchestrator.storage.tables import accounts, quota_events, quota_gates, windows
+from orchestrator.storage.marks import model_scope
+from orchestrator.storage.tables import accounts, model_gates, quota_events, quota_gates, windows
 
 # What a window is taken to be whose length nobody told: such counters are of a minute.
 _COUNTER_SECONDS = 60.0
 
 
 class Ceiling(NamedTuple):
-    """How many sessions may be live on an account, and why."""
+    """How many sessions may be live on an account, or of one model of it, and why."""
 
     sessions: int
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelQuota:
+    """A model that windows of its own hold back."""
+
+    model: str
+    sessions: int
+    reason: str
+    until: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +54,7 @@ class AccountQuota:
     until: datetime | None
     pace_sessions: int | None
     windows: tuple[WindowState, ...]
+    models: tuple[ModelQuota, ...] = ()
 
 
 def store_windows(connection: sa.Connection, fleet: Fleet) -> None:
@@ -65,11 +79,16 @@ def _store_specs(connection: sa.Connection, name: str, account: Account) -> None
 
 
 def ceilings(connection: sa.Connection) -> dict[str, Ceiling]:
-    """The accounts that are allowed fewer sessions than their concurrency, by resource name."""
-    return {f"account:{row.account}": _ceiling(row) for row in connection.execute(_LIMITED)}
+    """The accounts that are allowed fewer sessions than their concurrency, and the models that are held back.
+
+    Accounts by resource name, models by scope.
+    """
+    limited = {f"account:{row.account}": _ceiling(row) for row in connection.execute(_LIMITED)}
+    return limited | {row.scope: Ceiling(row.sessions, row.reason) for row in connection.execute(_MODELS)}
 
 
 _GATES = sa.select(quota_gates)
+_MODELS = sa.select(model_gates).order_by(model_gates.c.scope)
 _LIMITED = _GATES.where(sa.or_(quota_gates.c.window_sessions.is_not(None), quota_gates.c.pace_sessions.is_not(None)))
 _ACCOUNTS = (
     sa.select(quota_gates, accounts.c.concurrency)
@@ -90,45 +109,110 @@ def _ceiling(row: Any) -> Ceiling:
 def judge(database: Database, now: datetime) -> list[str]:
     """Judge every account anew. Returns what has changed, in words; nothing is written where nothing has."""
     changes: list[tuple[str, dict[str, Any], Ceiling | None]] = []
+    models: list[_ModelChange] = []
     with database.read() as connection:
+        held = {row.scope: row for row in connection.execute(_MODELS)}
         for row in connection.execute(_ACCOUNTS).all():
-            values = _judged(connection, row, now)
-            if values != {name: getattr(row, name) for name in values}:
-                changes.append((row.account, values, _known_ceiling(row)))
-    if not changes:
-        return []
-    said = []
+            judged = _judged(connection, row, now)
+            if judged.values != {name: getattr(row, name) for name in judged.values}:
+                changes.append((row.account, judged.values, _known_ceiling(row)))
+            models += _changed_models(row.account, judged.models, held)
+    said = [_change_model(database, one, now) for one in models]
+    if changes:
+        with database.write() as connection:
+            said += [_change_account(connection, *change, now) for change in changes]
+    return [one for one in said if one]
+
+
+def _change_account(
+    connection: sa.Connection, account: str, values: Mapping[str, Any], before: Ceiling | None, now: datetime
+) -> str:
+    same = quota_gates.c.account == account
+    connection.execute(quota_gates.update().where(same).values(values))
+    after = _known_ceiling(connection.execute(_GATES.where(same)).one())
+    if (after and after.sessions) == (before and before.sessions):
+        return ""
+    return _recorded(connection, account, None, after, now)
+
+
+def _recorded(
+    connection: sa.Connection, account: str, model: str | None, after: Ceiling | None, now: datetime
+) -> str:
+    reason = after.reason if after else "all sessions are open again"
+    event = {"account": account, "model": model, "at": now, "sessions": after and after.sessions, "reason": reason}
+    connection.execute(quota_events.insert().values(event))
+    return f"account {account}: {reason}" if model is None else f"model {account}/{model}: {reason}"
+
+
+class _ModelChange(NamedTuple):
+    """What the windows of one model allow from now on. `before` is None when nothing was held back."""
+
+    account: str
+    model: str
+    gate: Gate
+    before: Ceiling | None
+
+
+def _changed_models(account: str, gates: Mapping[str, Gate], held: Mapping[str, Any]) -> list[_ModelChange]:
+    """The models of an account whose row is not what it should be. `held` are all rows, by scope."""
+    prefix = model_scope(account, "")
+    mine = {scope.removeprefix(prefix): row for scope, row in held.items() if row.account == account}
+    found = []
+    for model in sorted({*gates, *mine}):
+        gate, row = gates.get(model, Gate()), mine.get(model)
+        known = (None, None, None) if row is None else (row.sessions, row.reason, row.until)
+        if known != (gate.sessions, gate.reason or None, moment(gate.until)):
+            found.append(_ModelChange(account, model, gate, row and Ceiling(row.sessions, row.reason)))
+    return found
+
+
+def _change_model(database: Database, change: _ModelChange, now: datetime) -> str:
+    """In a transaction of its own: it may mark many jobs."""
+    gate, before = change.gate, change.before
+    scope = model_scope(change.account, change.model)
     with database.write() as connection:
-        for account, values, before in changes:
-            same = quota_gates.c.account == account
-            connection.execute(quota_gates.update().where(same).values(values))
-            after = _known_ceiling(connection.execute(_GATES.where(same)).one())
-            if (after and after.sessions) != (before and before.sessions):
-                reason = after.reason if after else "all sessions are open again"
-                event = {"account": account, "at": now, "sessions": after and after.sessions, "reason": reason}
-                connection.execute(quota_events.insert().values(event))
-                said.append(f"account {account}: {reason}")
-    return said
+        if (gate.sessions is None) is not (before is None):
+            marks.lock(connection, scope)
+            marks.mark(connection, scope, stopped=gate.sessions is not None)
+        connection.execute(model_gates.delete().where(model_gates.c.scope == scope))
+        if gate.sessions is not None:
+            row = {"scope": scope, "account": change.account, "sessions": gate.sessions}
+            row |= {"reason": gate.reason, "until": moment(gate.until)}
+            connection.execute(model_gates.insert().values(row))
+        if gate.sessions == (before and before.sessions):
+            return ""
+        after = None if gate.sessions is None else Ceiling(gate.sessions, gate.reason)
+        return _recorded(connection, change.account, change.model, after, now)
 
 
 def _known_ceiling(row: Any) -> Ceiling | None:
     return None if row.window_sessions is None and row.pace_sessions is None else _ceiling(row)
 
 
-def _judged(connection: sa.Connection, row: Any, now: datetime) -> dict[str, Any]:
+class _Judged(NamedTuple):
+    """The new row of an account, and what windows of one model allow, by model."""
+
+    values: dict[str, Any]
+    models: dict[str, Gate]
+
+
+def _judged(connection: sa.Connection, row: Any, now: datetime) -> _Judged:
     at = now.timestamp()
     behaviour = _behaviour(row.zones)
-    states = _states(connection, row.account, now)
+    gates: dict[str | None, list[Gate]] = {}
+    for state, entries in _states(connection, row.account, now):
+        gates.setdefault(state.spec.model, []).append(gate_of(state, behaviour, entries, at))
     # A window of one model says nothing about the account's other models.
-    gate = strictest([gate_of(state, behaviour, entries, at) for state, entries in states if not state.spec.model])
+    gate = strictest(gates.pop(None, []))
     pace = _pace(connection, row, now)
-    return {
+    values = {
         "window_sessions": gate.sessions,
         "reason": gate.reason or None,
         "until": moment(gate.until),
         "pace_sessions": pace.sessions,
         "pace_changed_at": moment(pace.changed_at) if pace.changed_at else None,
     }
+    return _Judged(values, {model: strictest(several) for model, several in gates.items() if model})
 
 
 def _pace(connection: sa.Connection, row: Any, now: datetime) -> Pace:
@@ -188,7 +272,14 @@ def _quota(connection: sa.Connection, row: Any, now: datetime) -> AccountQuota:
         until=row.until,
         pace_sessions=row.pace_sessions,
         windows=(*states, *(state for state in others if state.zone is not None)),
+        models=tuple(_held_models(connection, row.account)),
     )
+
+
+def _held_models(connection: sa.Connection, account: str) -> Iterator[ModelQuota]:
+    for row in connection.execute(_MODELS.where(model_gates.c.account == account)):
+        model = row.scope.removeprefix(model_scope(account, ""))
+        yield ModelQuota(model=model, sessions=row.sessions, reason=row.reason, until=row.until)
 
 
 def _stated_only(statement: Statement, now: datetime) -> WindowState:

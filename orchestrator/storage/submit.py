@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.states import JobState
-from orchestrator.storage.breakers import mark_new
 from orchestrator.storage.bulk import insert_many
 from orchestrator.storage.engine import Database, one_at_a_time
+from orchestrator.storage.marks import mark_new
 from orchestrator.storage.quota import store_windows
 from orchestrator.storage.tables import accounts, cells, experiments, jobs, pools, targets
 

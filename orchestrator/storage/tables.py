@@ -423,12 +423,25 @@ quota_gates = sa.Table(
     sa.Column("pace_changed_at", UtcDateTime()),
 )
 
+model_gates = sa.Table(
+    "model_gates",
+    metadata,
+    # Models that the windows of their own hold back at present, and how many of their sessions may be live. While
+    # there is a row, the model's jobs have the scope, `model:ACCOUNT/NAME`, among their needs.
+    sa.Column("scope", sa.String(160), primary_key=True),
+    sa.Column("account", sa.String(64), nullable=False),
+    sa.Column("sessions", sa.Integer, nullable=False),
+    sa.Column("reason", PlainText, nullable=False),
+    sa.Column("until", UtcDateTime()),
+)
+
 quota_events = sa.Table(
     "quota_events",
     metadata,
-    # Only ever added to: every change of what an account is allowed.
+    # Only ever added to: every change of what an account, or one model of it, is allowed.
     sa.Column("id", BigId, primary_key=True),
     sa.Column("account", sa.String(64), nullable=False),
+    sa.Column("model", sa.String(64)),
     _now_column("at"),
     sa.Column("sessions", sa.Integer),
     sa.Column("reason", PlainText, nullable=False),

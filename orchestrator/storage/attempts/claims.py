@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from orchestrator.domain.states import JOB_MOVES, AttemptState, JobState, move
 from orchestrator.storage.attempts.gates import Gates
-from orchestrator.storage.attempts.slots import free_for_new, hand_out
+from orchestrator.storage.attempts.slots import free_for_new, hand_out, room_of
 from orchestrator.storage.attempts.values import Claim, NoFreeSlot, Refusal, WorkerIdentity
-from orchestrator.storage.dispatch import resources_of
+from orchestrator.storage.dispatch import held_models, resources_of
 from orchestrator.storage.engine import Database, padded
 from orchestrator.storage.quota import ceilings
 from orchestrator.storage.tables import attempts, is_in, jobs
@@ -99,13 +99,17 @@ def _grant(connection: sa.Connection, hints: Sequence[Hinted], fresh: dict[int, 
     wanted = Counter(name for names in needs.values() for name in names)
     quotas = ceilings(connection)
     free = {name: free_for_new(connection, name, wanted[name], quotas.get(name)) for name in sorted(wanted)}
+    # After every resource, as all do, lest two claims wait for each other.
+    models = {index: [one for one in held_models(row.needs) if one in quotas] for index, row in fresh.items()}
+    limited = sorted({name for names in models.values() for name in names})
+    free |= {name: room_of(connection, name, quotas[name]) for name in limited}
     gates = Gates(connection, [row.cell_id for row in fresh.values()], now)
     answers: dict[int, Answer] = {}
     grants: list[tuple[str, int, str]] = []
     for index, row in fresh.items():
         machine = hints[index].worker.machine
         refusal = gates.refusal(row, needs[index], machine)
-        missing = [name for name in needs[index] if not free[name]]
+        missing = [name for name in (*needs[index], *models[index]) if not free[name]]
         if refusal is not None:
             answers[index] = refusal
         elif missing:
@@ -114,6 +118,8 @@ def _grant(connection: sa.Connection, hints: Sequence[Hinted], fresh: dict[int, 
         else:
             attempt_id = secrets.token_hex(16)
             grants += [(name, free[name].pop(0), attempt_id) for name in needs[index]]
+            for name in models[index]:
+                free[name].pop()
             answers[index] = _claimed(
                 attempt_id, row, needs[index], gates.enter(row, needs[index], machine, attempt_id)
             )

@@ -10,6 +10,7 @@ from orchestrator.domain.errors import StaleAttempt
 from orchestrator.storage.attempts.values import Parked
 from orchestrator.storage.breakers import begin_probes, lock
 from orchestrator.storage.engine import Database, one_at_a_time, padded
+from orchestrator.storage.marks import live_of
 from orchestrator.storage.quota import Ceiling
 from orchestrator.storage.tables import attempts, is_live, leases
 
@@ -62,6 +63,12 @@ def free_for_new(connection: sa.Connection, resource: str, most: int, ceiling: C
     one_at_a_time(connection, f"quota {resource}")
     busy = connection.execute(_BUSY, {"wanted": resource}).scalar_one()
     return free[: max(0, ceiling.sessions - busy)]
+
+
+def room_of(connection: sa.Connection, model: str, ceiling: Ceiling) -> list[int]:
+    """As `free_for_new` for a model that its windows hold back: one entry for each attempt that may begin."""
+    one_at_a_time(connection, f"quota {model}")
+    return list(range(ceiling.sessions - live_of(connection, model)))
 
 
 def hand_out(connection: sa.Connection, grants: Iterable[tuple[str, int, str]], now: datetime) -> None:

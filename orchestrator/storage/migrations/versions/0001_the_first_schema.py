@@ -334,9 +334,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account", name=op.f("pk_quota_gates")),
     )
     op.create_table(
+        "model_gates",
+        sa.Column("scope", sa.String(length=160), nullable=False),
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("sessions", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("scope", name=op.f("pk_model_gates")),
+    )
+    op.create_table(
         "quota_events",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("model", sa.String(length=64), nullable=True),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("sessions", sa.Integer(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
@@ -432,6 +442,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_quota_events_account_at")
 
     op.drop_table("quota_events")
+    op.drop_table("model_gates")
     op.drop_table("quota_gates")
     op.drop_table("windows")
     op.drop_table("events")
