@@ -323,6 +323,6 @@ def test_a_waiting_job_says_which_window_defers_it(database: Database) -> None:
     with database.read() as connection:
         found = slots(connection)
     assert (
-        waiting_reason(JobState.READY, "", [ACCOUNT], found)
+        waiting_reason(JobState.READY, "", [ACCOUNT], found, {})
         == "account max: 5h window at 96 % (red), deferred until 2026-07-01 13:00:00 UTC"
     )
