@@ -155,4 +155,4 @@ def test_one_build_meets_a_rate_limit_and_goes_on(tmp_path: Path) -> None:
     first = build_rule("opus", "opus", make_target("ledger-py", tmp_path)).turns[0]
 
     assert first.error is not None
-    assert (first.error.kind, first.error.retry_after, first.error.times) == ("rate_limit", 3.0, 1)
+    assert (first.error.kind, first.error.retry_after, first.error.times) == ("rate_limit", 2.0, 1)
