@@ -37,14 +37,18 @@ def _matrix_size(loaded: Loaded) -> int:
 def plan_command(file: Path, as_json: bool) -> int:
     """Show every job of FILE in its order, with queue, needs and what an earlier submit finished. Runs nothing."""
     from orchestrator.scheduling.next_step import serving
+    from orchestrator.scheduling.servers import context_warnings
     from orchestrator.scheduling.submit import plan
     from orchestrator.storage import forget
+    from orchestrator.storage.pools import all_pools
 
     settings = load_settings()
     database = open_database(settings)
     planned, answer = plan(load_experiment(file), database)
     unserved = unserved_here(settings, database, {serving(job.needs) for job in planned.jobs})
     unneeded = forget.unneeded(database, planned.loaded.fleet)
+    last_seen = {view.server.name: one.report for view in all_pools(database) for one in view.seen}
+    smaller = context_warnings(planned.loaded.fleet, last_seen)
     missing = {name: agent.hint for name, agent in answer.agents.items() if not agent.installed}
     if as_json:
         emit(
@@ -57,13 +61,14 @@ def plan_command(file: Path, as_json: bool) -> int:
                 "missing_agents": missing,
                 "unserved": unserved,
                 "would_forget": unneeded,
+                "context_warnings": smaller,
                 "targets": {name: target.sha for name, target in answer.targets.items()},
             }
         )
         return ExitCode.OK
     from orchestrator.reports.plan_table import print_plan
 
-    print_plan(planned, answer, unserved, unneeded)
+    print_plan(planned, answer, unserved, unneeded, smaller)
     return ExitCode.OK
 
 

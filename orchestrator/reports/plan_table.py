@@ -15,7 +15,9 @@ from orchestrator.scheduling.submit import Plan
 _MOST_ROWS = 200
 
 
-def print_plan(planned: Plan, answer: Answer, unserved: Sequence[str], unneeded: Sequence[str]) -> None:
+def print_plan(
+    planned: Plan, answer: Answer, unserved: Sequence[str], unneeded: Sequence[str], smaller: Sequence[str]
+) -> None:
     """Print the matrix, the queues, and what is missing before it could run."""
     console = Console()
     experiment = planned.loaded.experiment
@@ -40,6 +42,8 @@ def print_plan(planned: Plan, answer: Answer, unserved: Sequence[str], unneeded:
         console.print(f"agent {name}: {found}", highlight=False)
     for resource in unserved:
         console.print(f"[yellow]{nobody_serves(resource)}[/]", highlight=False, soft_wrap=True)
+    for warning in smaller:
+        console.print(f"[yellow]{warning}[/]", highlight=False, soft_wrap=True)
     for resource in unneeded:
         console.print(f"{resource} is gone from the fleet file and no open job needs it: a submit forgets it.")
     if planned.stale:
