@@ -40,6 +40,8 @@ def _judged(verdicts: dict[str, bool]) -> str:
 _MODELS: dict[str, list[object]] = {
     "silent": [{"turns": [{"silence": "start"}]}],
     "slow": _for_ever(delay="1s"),
+    # Some seconds of many short requests.
+    "busy": [{"delay": "400ms", "turns": [{**_STEP, "repeat": 8}, {"say": "Done."}]}],
     "patient": _for_ever(error={"kind": "rate_limit", "retry_after": "2s"}),
     "full": _does(usage={"prompt_tokens": 9800, "completion_tokens": 10}),
     "chatty": _for_ever(),
@@ -136,10 +138,13 @@ _MODELS: dict[str, list[object]] = {
 
 
 @contextmanager
-def scripted_models(folder: Path) -> Iterator[str]:
-    """Run the server for as long as the block lasts; yields its base URL. It dies with this process too."""
+def scripted_models(folder: Path, *, at_once: int | None = None) -> Iterator[str]:
+    """Run the server for as long as the block lasts; yields its base URL. It dies with this process too.
+
+    It answers `at_once` requests at a time, if given.
+    """
     script, port_file, log = folder / "models.yaml", folder / "port", folder / "models.log"
-    script.write_text(json.dumps({"models": _MODELS}))
+    script.write_text(json.dumps({"models": _MODELS, "at_once": at_once}))
     argv = [sys.executable, "-m", "workers.gateway.scripted", "--script", str(script), "--port-file", str(port_file)]
     argv += ["--parent-pid", str(os.getpid())]
     with log.open("wb") as sink, subprocess.Popen(argv, cwd=_ROOT, stdout=sink, stderr=sink) as server:

@@ -8,7 +8,7 @@ from orchestrator.domain.events import ErrorKind
 from workers.gateway.errors import classify
 from workers.gateway.script import Quota
 from workers.gateway.scripted_errors import ErrorAnswer
-from workers.gateway.scripted_quota import QuotaWindow
+from workers.gateway.scripted_quota import Doors, QuotaWindow
 from workers.quota_signals import from_headers
 
 NOW = 1_795_000_000.25
@@ -30,3 +30,15 @@ def test_a_window_fills_refuses_and_empties(protocol: str) -> None:
     assert error is not None
     assert (error.kind, error.resets_at_epoch) == (ErrorKind.USAGE_LIMIT, 1_795_000_021)
     assert isinstance(window.enter(protocol, NOW + 21), dict)
+
+
+def test_so_many_requests_are_answered_at_a_time() -> None:
+    doors = Doors(2)
+    with doors.open() as one, doors.open() as two:
+        with doors.open() as three:
+            assert (one, two, three) == (True, True, False)
+        with doors.open() as four:
+            assert not four
+    with doors.open() as five, Doors(None).open() as any_number:
+        assert five
+        assert any_number

@@ -152,6 +152,9 @@ class Script(Model):
 
     about: str = ""
     quota: Quota | None = None
+    at_once: int | None = Field(
+        None, ge=1, description="Requests answered at a time; further ones meet a rate limit that names no reset."
+    )
     models: Mapping[str, tuple[Rule, ...]] = Field(min_length=1)
 
 

@@ -1,10 +1,32 @@
-"""The scripted model server's quota window: so many requests, then a usage limit until its reset."""
+"""The scripted model server's limits: a quota window with its reset, and how many requests it bears at a time."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from orchestrator.domain.durations import parse_duration_seconds
 from workers.gateway.script import ErrorFault, Quota
 from workers.gateway.scripted_errors import ErrorAnswer, error_answer
+
+
+class Doors:
+    """How many requests are answered at a time; None for any number."""
+
+    def __init__(self, at_once: int | None) -> None:
+        self._at_once = at_once
+        self._inside = 0
+
+    @contextmanager
+    def open(self) -> Iterator[bool]:
+        """Whether this request is admitted; it counts until the block ends."""
+        if self._at_once is not None and self._inside >= self._at_once:
+            yield False
+            return
+        self._inside += 1
+        try:
+            yield True
+        finally:
+            self._inside -= 1
 
 
 class QuotaWindow:

@@ -11,9 +11,9 @@ from workers.gateway.conversation import Conversation, read_request
 from workers.gateway.jsonvalues import JsonObject, parse_object
 from workers.gateway.play import Player, Reply, headers_lower, stage_in_prefix
 from workers.gateway.render import RENDERERS
-from workers.gateway.script import Script
+from workers.gateway.script import ErrorFault, Script
 from workers.gateway.scripted_errors import ErrorAnswer, error_answer, plain_error
-from workers.gateway.scripted_quota import QuotaWindow
+from workers.gateway.scripted_quota import Doors, QuotaWindow
 
 _PROTOCOLS = {"chat/completions": "chat", "messages": "messages", "responses": "responses"}
 
@@ -34,6 +34,7 @@ class _ScriptedServer:
     def __init__(self, script: Script) -> None:
         self.player = Player(script)
         self.quota = QuotaWindow(script.quota) if script.quota else None
+        self.doors = Doors(script.at_once)
 
     async def health(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -47,23 +48,30 @@ class _ScriptedServer:
         return web.json_response({"input_tokens": max(1, len(await request.read()) // 4)})
 
     def answerer(self, protocol: str) -> "_Answerer":
-        return _Answerer(self.player, protocol, self.quota)
+        return _Answerer(self.player, protocol, self.quota, self.doors)
 
 
 class _Answerer:
     """Answers the model requests of one protocol."""
 
-    def __init__(self, player: Player, protocol: str, quota: QuotaWindow | None) -> None:
+    def __init__(self, player: Player, protocol: str, quota: QuotaWindow | None, doors: Doors) -> None:
         self.player = player
         self.protocol = protocol
         self.quota = quota
+        self.doors = doors
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         body = parse_object(raw)
         if body is None:
             return _plain(plain_error(self.protocol, 400, "invalid_json", "the request body is not a JSON object"))
-        found = self._reply(request, body, len(raw))
+        with self.doors.open() as admitted:
+            if not admitted:
+                return _plain(error_answer(self.protocol, ErrorFault(kind="rate_limit"), time.time()))
+            return await self._admitted(request, body, len(raw))
+
+    async def _admitted(self, request: web.Request, body: JsonObject, size: int) -> web.StreamResponse:
+        found = self._reply(request, body, size)
         if isinstance(found, ErrorAnswer):
             return _plain(found)
         limits = self.quota.enter(self.protocol, time.time()) if self.quota else {}
