@@ -31,11 +31,18 @@ def store(context: WorkerContext, claim: Claim, spool: Path, result: AttemptResu
     pause = threading.Event()
     while True:
         try:
-            context.shipper.finish(spool)
+            _ship(context, spool)
             return context.desk.finish(claim.attempt_id, result)
         except StorageError as error:
             log.warning("result_waits job=%d attempt=%s error=%s", claim.job_id, claim.attempt_id, error)
             pause.wait(_RETRY_SECONDS)
+
+
+def _ship(context: WorkerContext, spool: Path) -> None:
+    try:
+        context.shipper.finish(spool)
+    except OSError as error:  # a disk that cannot be read: the result is not lost with the telemetry
+        log.warning("telemetry_lost file=%s error=%s", spool, error)
 
 
 def with_figures(result: AttemptResult, tree: JobTree) -> AttemptResult:

@@ -80,7 +80,10 @@ def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Cal
     lease = LeaseView(context.heartbeats.deadline(asked_at))
     context.heartbeats.hold(claim.attempt_id, Held(lease, inbox))
     spool = context.settings.spool / f"{claim.attempt_id}.jsonl"
-    recorder = Recorder(claim.attempt_id, spool)
+    try:
+        recorder = Recorder(claim.attempt_id, spool)
+    except OSError as error:
+        return _unrecorded(context, claimed, inbox, spool, error)
     context.shipper.add(spool)
     attempt = Attempt(context, claimed, recorder, inbox, lease, progress)
     try:
@@ -103,6 +106,21 @@ def run_job(context: WorkerContext, job_id: int, order_token: str, progress: Cal
         recorder.close()
         context.shipper.leave(spool)
         inbox.close()
+
+
+def _unrecorded(context: WorkerContext, claimed: Claimed, inbox: StageInbox, spool: Path, error: OSError) -> str:
+    """End an attempt of which nothing can be written down here: its disk is full, or cannot be written to."""
+    claim = claimed.claim
+    log.warning("attempt_failed attempt=%s error=%s", claim.attempt_id, error)
+    try:
+        store(context, claim, spool, AttemptResult(outcome=Outcome.INFRA_ERROR, detail=f"telemetry: {error}"))
+    except StaleAttempt:
+        log.warning("result_refused job=%d attempt=%s fence=%d", claim.job_id, claim.attempt_id, claim.fence)
+    finally:
+        claimed.place.give_back()
+        context.heartbeats.drop(claim.attempt_id)
+        inbox.close()
+    return Outcome.INFRA_ERROR.value
 
 
 class Attempt:

@@ -64,9 +64,12 @@ class Recorder:
             self._write({"type": "statement", "values": dict(values)})
 
     def close(self) -> None:
-        """No more records."""
+        """No more records. What a full disk did not take is lost: the attempt's result must not be."""
         with self._lock:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError as error:
+                log.warning("telemetry_lost attempt=%s error=%s", self.attempt_id, error)
 
     def _write(self, record: dict[str, Any]) -> None:
         record |= {"attempt": self.attempt_id, "at": utc_now().isoformat()}

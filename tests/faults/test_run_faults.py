@@ -222,3 +222,19 @@ def test_a_pool_never_runs_more_than_its_slots(lab: Lab) -> None:
     lab.assert_no_overlap(2)
     lab.assert_clean()
     assert not children(process.pid)
+
+
+# -- a disk that takes nothing --
+
+
+def test_an_attempt_of_which_nothing_can_be_written_down_is_given_back(lab: Lab) -> None:
+    lab.write(limits={"max_infra_attempts": 2})
+    lab.home.mkdir()
+    in_the_way = lab.home / "spool"
+    in_the_way.touch()  # no folder can be made there
+    done = lab.run()
+    assert "Traceback" not in done.err
+    assert lab.results.outcomes() == ["infra_error", "infra_error"], lab.logs()
+    assert {row["state"] for row in lab.results.jobs()} == {"failed"}
+    assert "telemetry" in str(lab.results.attempts()[0]["detail"])
+    lab.assert_clean()
