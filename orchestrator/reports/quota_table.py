@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.domain.projection import Accuracy
 from orchestrator.domain.window import WHOLE
 from orchestrator.domain.zones import WindowState, Zone
 from orchestrator.storage.ledger import moment
@@ -28,14 +29,14 @@ def quota_json(quotas: Sequence[AccountQuota]) -> list[dict[str, Any]]:
             "reason": one.reason or None,
             "until": one.until,
             "pace_sessions": one.pace_sessions,
-            "windows": [_window_json(state) for state in one.windows],
+            "windows": [_window_json(state, one.accuracies.get(state.spec.name)) for state in one.windows],
             "models": [asdict(model) for model in one.models],
         }
         for one in quotas
     ]
 
 
-def _window_json(state: WindowState) -> dict[str, Any]:
+def _window_json(state: WindowState, accuracy: Accuracy | None) -> dict[str, Any]:
     stands, statement = state.standing, state.statement
     return {
         "window": state.spec.name,
@@ -47,6 +48,8 @@ def _window_json(state: WindowState) -> dict[str, Any]:
         "burn_percent_per_hour": _percent(stands.burn_ppm_per_hour),
         "exhausted_at": moment(stands.exhausted_at),
         "lasts": stands.lasts,
+        "projection_error_seconds": accuracy.error_seconds if accuracy else None,
+        "projections_judged": accuracy.came if accuracy else 0,
         "resets_at": moment(stands.resets_at),
         "stated_at": moment(statement.stated_at) if statement else None,
         "source": statement.source if statement else None,
@@ -60,17 +63,17 @@ def _percent(ppm: int | None) -> float | None:
 def quota_view(quotas: Sequence[AccountQuota], now: datetime) -> Group:
     """A table of all windows, and a line for each account and model that is held back. Empty without any."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("account", "window", "used", "zone", "reserve", "burn/h", "exhausted", "resets"):
+    for name in ("account", "window", "used", "zone", "reserve", "burn/h", "exhausted", "error", "resets"):
         table.add_column(name)
     for one in quotas:
         for state in one.windows:
-            table.add_row(Text(one.account), *_cells(state, now))
+            table.add_row(Text(one.account), *_cells(state, one.accuracies.get(state.spec.name), now))
     held = [Text(f"account {one.account}: {one.reason}") for one in quotas if one.reason]
     held += [Text(f"model {one.account}/{model.model}: {model.reason}") for one in quotas for model in one.models]
     return Group(*([table] if table.row_count else []), *held)
 
 
-def _cells(state: WindowState, now: datetime) -> list[Text]:
+def _cells(state: WindowState, accuracy: Accuracy | None, now: datetime) -> list[Text]:
     spec, stands = state.spec, state.standing
     used = _shown(stands.used_ppm)
     model = f" ({spec.model})" if spec.model else ""
@@ -81,8 +84,16 @@ def _cells(state: WindowState, now: datetime) -> list[Text]:
         Text(_shown(spec.reserve_ppm)),
         Text(_shown(stands.burn_ppm_per_hour)),
         Text("not before its reset" if stands.lasts else _when(moment(stands.exhausted_at), now)),
+        Text(_error(accuracy)),
         Text("rolling" if spec.kind == "rolling" else _when(moment(stands.resets_at), now)),
     ]
+
+
+def _error(accuracy: Accuracy | None) -> str:
+    """How far off earlier projections were, and how many of them there are."""
+    if accuracy is None or accuracy.error_seconds is None:
+        return _UNKNOWN
+    return f"{accuracy.error_seconds / 60:.0f} min ({accuracy.came})"
 
 
 def _shown(ppm: int | None) -> str:

@@ -6,7 +6,7 @@ hold them back, and again when it ends (see `marks`).
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -14,12 +14,14 @@ import sqlalchemy as sa
 
 from orchestrator.domain.fleet import Account, Fleet, Zones
 from orchestrator.domain.pace import Pace, next_pace
-from orchestrator.domain.window import Entry, Standing, Statement, WindowSpec
+from orchestrator.domain.projection import Accuracy
+from orchestrator.domain.window import WHOLE, Entry, Standing, Statement, WindowSpec
 from orchestrator.domain.zones import Behaviour, Gate, WindowState, Zone, gate_of, state_of, strictest
 from orchestrator.storage import marks
 from orchestrator.storage.engine import Database
 from orchestrator.storage.ledger import entries_of, moment, refused_at, statements_of
 from orchestrator.storage.marks import model_scope
+from orchestrator.storage.projections import Seen, accuracies, follow
 from orchestrator.storage.tables import accounts, model_gates, quota_events, quota_gates, windows
 
 # What a window is taken to be whose length nobody told: such counters are of a minute.
@@ -45,7 +47,10 @@ class ModelQuota:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountQuota:
-    """An account as `status` shows it. `sessions` is None when its whole concurrency is open."""
+    """An account as `status` shows it. `sessions` is None when its whole concurrency is open.
+
+    `accuracies` are those of earlier projections, by window.
+    """
 
     account: str
     concurrency: int
@@ -55,6 +60,7 @@ class AccountQuota:
     pace_sessions: int | None
     windows: tuple[WindowState, ...]
     models: tuple[ModelQuota, ...] = ()
+    accuracies: Mapping[str, Accuracy] = field(default_factory=dict)
 
 
 def store_windows(connection: sa.Connection, fleet: Fleet) -> None:
@@ -110,13 +116,20 @@ def judge(database: Database, now: datetime) -> list[str]:
     """Judge every account anew. Returns what has changed, in words; nothing is written where nothing has."""
     changes: list[tuple[str, dict[str, Any], Ceiling | None]] = []
     models: list[_ModelChange] = []
+    seen: list[Seen] = []
     with database.read() as connection:
         held = {row.scope: row for row in connection.execute(_MODELS)}
-        for row in connection.execute(_ACCOUNTS).all():
+        rows = connection.execute(_ACCOUNTS).all()
+        for row in rows:
             judged = _judged(connection, row, now)
             if judged.values != {name: getattr(row, name) for name in judged.values}:
                 changes.append((row.account, judged.values, _known_ceiling(row)))
             models += _changed_models(row.account, judged.models, held)
+            seen += judged.windows
+        # Accounts that the fleet file no longer has hold nothing back.
+        for account in sorted({row.account for row in held.values()} - {row.account for row in rows}):
+            models += _changed_models(account, {}, held)
+    follow(database, seen, now)
     said = [_change_model(database, one, now) for one in models]
     if changes:
         with database.write() as connection:
@@ -194,14 +207,19 @@ class _Judged(NamedTuple):
 
     values: dict[str, Any]
     models: dict[str, Gate]
+    windows: list[Seen]
 
 
 def _judged(connection: sa.Connection, row: Any, now: datetime) -> _Judged:
     at = now.timestamp()
     behaviour = _behaviour(row.zones)
     gates: dict[str | None, list[Gate]] = {}
+    seen = []
     for state, entries in _states(connection, row.account, now):
-        gates.setdefault(state.spec.model, []).append(gate_of(state, behaviour, entries, at))
+        gate = gate_of(state, behaviour, entries, at)
+        gates.setdefault(state.spec.model, []).append(gate)
+        full = (state.standing.used_ppm or 0) >= WHOLE - state.spec.reserve_ppm
+        seen.append(Seen(row.account, state, full or gate.sessions == 0))
     # A window of one model says nothing about the account's other models.
     gate = strictest(gates.pop(None, []))
     pace = _pace(connection, row, now)
@@ -212,7 +230,7 @@ def _judged(connection: sa.Connection, row: Any, now: datetime) -> _Judged:
         "pace_sessions": pace.sessions,
         "pace_changed_at": moment(pace.changed_at) if pace.changed_at else None,
     }
-    return _Judged(values, {model: strictest(several) for model, several in gates.items() if model})
+    return _Judged(values, {model: strictest(several) for model, several in gates.items() if model}, seen)
 
 
 def _pace(connection: sa.Connection, row: Any, now: datetime) -> Pace:
@@ -273,6 +291,7 @@ def _quota(connection: sa.Connection, row: Any, now: datetime) -> AccountQuota:
         pace_sessions=row.pace_sessions,
         windows=(*states, *(state for state in others if state.zone is not None)),
         models=tuple(_held_models(connection, row.account)),
+        accuracies=accuracies(connection, row.account),
     )
 
 

@@ -448,6 +448,23 @@ quota_events = sa.Table(
     sa.Index("ix_quota_events_account_at", "account", "at"),
 )
 
+projections = sa.Table(
+    "projections",
+    metadata,
+    # What was foretold of a window at each tenth of its use, and when the fleet had to stop for it, if it had to.
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("account", sa.String(64), nullable=False),
+    sa.Column("window", sa.String(64), nullable=False),
+    sa.Column("tenth", sa.Integer, nullable=False),
+    _now_column("made_at"),
+    sa.Column("used_ppm", Big, nullable=False),
+    sa.Column("burn_ppm_per_hour", Big, nullable=False),
+    _now_column("until"),
+    sa.Column("came_at", UtcDateTime()),
+    sa.Column("came_ppm", Big),
+    sa.Index("ix_projections_until", "until"),
+)
+
 drains = sa.Table(
     "drains",
     metadata,

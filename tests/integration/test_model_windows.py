@@ -203,6 +203,15 @@ def test_a_window_that_leaves_the_fleet_file_holds_nothing_back(database: Databa
     assert list(order(database)) == [opus]
 
 
+def test_an_account_that_is_forgotten_holds_nothing_back(database: Database) -> None:
+    (opus,) = set_up(database, [OPUS])
+    used(database, 96)
+    with database.write() as connection:
+        connection.execute(tables.accounts.delete())
+    assert quota.judge(database, NOW) == ["model max/opus: all sessions are open again"]
+    assert needs(database, [opus]) == [MAX]
+
+
 def test_what_a_model_holds_back_keeps_no_account_for_itself() -> None:
     held = Candidate(job_id=1, needs=(MAX, SCOPE), position=1, passed_over=9)
     free = {MAX: 1, SCOPE: 0}

@@ -306,9 +306,9 @@ def test_status_tells_a_window_in_words_and_in_figures(database: Database) -> No
     *rows, said = console.export_text().splitlines()
     assert said == "account max: 5h window at 78 % (red), deferred until 2026-07-01 15:00:00 UTC"
     assert [line.split() for line in rows] == [
-        ["account", "window", "used", "zone", "reserve", "burn/h", "exhausted", "resets"],
-        ["max", "5h", "78", "%", "red", "20", "%", "39", "%", "12:03:04", "15:00:00"],
-        ["max", "7d", "unknown", "unknown", "0", "%", "unknown", "unknown", "unknown"],
+        ["account", "window", "used", "zone", "reserve", "burn/h", "exhausted", "error", "resets"],
+        ["max", "5h", "78", "%", "red", "20", "%", "39", "%", "12:03:04", "unknown", "15:00:00"],
+        ["max", "7d", "unknown", "unknown", "0", "%", "unknown", "unknown", "unknown", "unknown"],
     ]
     (account,) = quota_json(found)
     assert account["sessions"] == 0

@@ -334,6 +334,23 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account", name=op.f("pk_quota_gates")),
     )
     op.create_table(
+        "projections",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("window", sa.String(length=64), nullable=False),
+        sa.Column("tenth", sa.Integer(), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_ppm", sa.BigInteger(), nullable=False),
+        sa.Column("burn_ppm_per_hour", sa.BigInteger(), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("came_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("came_ppm", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_projections")),
+    )
+    with op.batch_alter_table("projections", schema=None) as batch_op:
+        batch_op.create_index("ix_projections_until", ["until"], unique=False)
+
+    op.create_table(
         "model_gates",
         sa.Column("scope", sa.String(length=160), nullable=False),
         sa.Column("account", sa.String(length=64), nullable=False),
@@ -443,6 +460,10 @@ def downgrade() -> None:
 
     op.drop_table("quota_events")
     op.drop_table("model_gates")
+    with op.batch_alter_table("projections", schema=None) as batch_op:
+        batch_op.drop_index("ix_projections_until")
+
+    op.drop_table("projections")
     op.drop_table("quota_gates")
     op.drop_table("windows")
     op.drop_table("events")
