@@ -5,7 +5,7 @@ at the judgement after its windows have improved. A window of one model marks th
 hold them back, and again when it ends (see `marks`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -17,32 +17,23 @@ from orchestrator.domain.pace import Pace, next_pace
 from orchestrator.domain.projection import Accuracy
 from orchestrator.domain.window import WHOLE, Entry, Standing, Statement, WindowSpec
 from orchestrator.domain.zones import Behaviour, Gate, WindowState, Zone, gate_of, state_of, strictest
-from orchestrator.storage import marks
 from orchestrator.storage.engine import Database
 from orchestrator.storage.ledger import entries_of, moment, refused_at, statements_of
-from orchestrator.storage.marks import model_scope
+from orchestrator.storage.model_gates import (
+    Ceiling,
+    ModelChange,
+    ModelQuota,
+    change_model,
+    changed_models,
+    held,
+    held_models,
+    recorded,
+)
 from orchestrator.storage.projections import Seen, accuracies, follow
-from orchestrator.storage.tables import accounts, model_gates, quota_events, quota_gates, windows
+from orchestrator.storage.tables import accounts, quota_gates, windows
 
 # What a window is taken to be whose length nobody told: such counters are of a minute.
 _COUNTER_SECONDS = 60.0
-
-
-class Ceiling(NamedTuple):
-    """How many sessions may be live on an account, or of one model of it, and why."""
-
-    sessions: int
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelQuota:
-    """A model that windows of its own hold back."""
-
-    model: str
-    sessions: int
-    reason: str
-    until: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +81,10 @@ def ceilings(connection: sa.Connection) -> dict[str, Ceiling]:
     Accounts by resource name, models by scope.
     """
     limited = {f"account:{row.account}": _ceiling(row) for row in connection.execute(_LIMITED)}
-    return limited | {row.scope: Ceiling(row.sessions, row.reason) for row in connection.execute(_MODELS)}
+    return limited | {scope: Ceiling(row.sessions, row.reason) for scope, row in held(connection).items()}
 
 
 _GATES = sa.select(quota_gates)
-_MODELS = sa.select(model_gates).order_by(model_gates.c.scope)
 _LIMITED = _GATES.where(sa.or_(quota_gates.c.window_sessions.is_not(None), quota_gates.c.pace_sessions.is_not(None)))
 _ACCOUNTS = (
     sa.select(quota_gates, accounts.c.concurrency)
@@ -115,22 +105,22 @@ def _ceiling(row: Any) -> Ceiling:
 def judge(database: Database, now: datetime) -> list[str]:
     """Judge every account anew. Returns what has changed, in words; nothing is written where nothing has."""
     changes: list[tuple[str, dict[str, Any], Ceiling | None]] = []
-    models: list[_ModelChange] = []
+    models: list[ModelChange] = []
     seen: list[Seen] = []
     with database.read() as connection:
-        held = {row.scope: row for row in connection.execute(_MODELS)}
+        now_held = held(connection)
         rows = connection.execute(_ACCOUNTS).all()
         for row in rows:
             judged = _judged(connection, row, now)
             if judged.values != {name: getattr(row, name) for name in judged.values}:
                 changes.append((row.account, judged.values, _known_ceiling(row)))
-            models += _changed_models(row.account, judged.models, held)
+            models += changed_models(row.account, judged.models, now_held)
             seen += judged.windows
         # Accounts that the fleet file no longer has hold nothing back.
-        for account in sorted({row.account for row in held.values()} - {row.account for row in rows}):
-            models += _changed_models(account, {}, held)
+        for account in sorted({row.account for row in now_held.values()} - {row.account for row in rows}):
+            models += changed_models(account, {}, now_held)
     follow(database, seen, now)
-    said = [_change_model(database, one, now) for one in models]
+    said = [change_model(database, one, now) for one in models]
     if changes:
         with database.write() as connection:
             said += [_change_account(connection, *change, now) for change in changes]
@@ -145,57 +135,7 @@ def _change_account(
     after = _known_ceiling(connection.execute(_GATES.where(same)).one())
     if (after and after.sessions) == (before and before.sessions):
         return ""
-    return _recorded(connection, account, None, after, now)
-
-
-def _recorded(
-    connection: sa.Connection, account: str, model: str | None, after: Ceiling | None, now: datetime
-) -> str:
-    reason = after.reason if after else "all sessions are open again"
-    event = {"account": account, "model": model, "at": now, "sessions": after and after.sessions, "reason": reason}
-    connection.execute(quota_events.insert().values(event))
-    return f"account {account}: {reason}" if model is None else f"model {account}/{model}: {reason}"
-
-
-class _ModelChange(NamedTuple):
-    """What the windows of one model allow from now on. `before` is None when nothing was held back."""
-
-    account: str
-    model: str
-    gate: Gate
-    before: Ceiling | None
-
-
-def _changed_models(account: str, gates: Mapping[str, Gate], held: Mapping[str, Any]) -> list[_ModelChange]:
-    """The models of an account whose row is not what it should be. `held` are all rows, by scope."""
-    prefix = model_scope(account, "")
-    mine = {scope.removeprefix(prefix): row for scope, row in held.items() if row.account == account}
-    found = []
-    for model in sorted({*gates, *mine}):
-        gate, row = gates.get(model, Gate()), mine.get(model)
-        known = (None, None, None) if row is None else (row.sessions, row.reason, row.until)
-        if known != (gate.sessions, gate.reason or None, moment(gate.until)):
-            found.append(_ModelChange(account, model, gate, row and Ceiling(row.sessions, row.reason)))
-    return found
-
-
-def _change_model(database: Database, change: _ModelChange, now: datetime) -> str:
-    """In a transaction of its own: it may mark many jobs."""
-    gate, before = change.gate, change.before
-    scope = model_scope(change.account, change.model)
-    with database.write() as connection:
-        if (gate.sessions is None) is not (before is None):
-            marks.lock(connection, scope)
-            marks.mark(connection, scope, stopped=gate.sessions is not None)
-        connection.execute(model_gates.delete().where(model_gates.c.scope == scope))
-        if gate.sessions is not None:
-            row = {"scope": scope, "account": change.account, "sessions": gate.sessions}
-            row |= {"reason": gate.reason, "until": moment(gate.until)}
-            connection.execute(model_gates.insert().values(row))
-        if gate.sessions == (before and before.sessions):
-            return ""
-        after = None if gate.sessions is None else Ceiling(gate.sessions, gate.reason)
-        return _recorded(connection, change.account, change.model, after, now)
+    return recorded(connection, account, None, after, now)
 
 
 def _known_ceiling(row: Any) -> Ceiling | None:
@@ -290,15 +230,9 @@ def _quota(connection: sa.Connection, row: Any, now: datetime) -> AccountQuota:
         until=row.until,
         pace_sessions=row.pace_sessions,
         windows=(*states, *(state for state in others if state.zone is not None)),
-        models=tuple(_held_models(connection, row.account)),
+        models=tuple(held_models(connection, row.account)),
         accuracies=accuracies(connection, row.account),
     )
-
-
-def _held_models(connection: sa.Connection, account: str) -> Iterator[ModelQuota]:
-    for row in connection.execute(_MODELS.where(model_gates.c.account == account)):
-        model = row.scope.removeprefix(model_scope(account, ""))
-        yield ModelQuota(model=model, sessions=row.sessions, reason=row.reason, until=row.until)
 
 
 def _stated_only(statement: Statement, now: datetime) -> WindowState:

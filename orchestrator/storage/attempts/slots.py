@@ -11,7 +11,7 @@ from orchestrator.storage.attempts.values import Parked
 from orchestrator.storage.breakers import begin_probes, lock
 from orchestrator.storage.engine import Database, one_at_a_time, padded
 from orchestrator.storage.marks import live_of
-from orchestrator.storage.quota import Ceiling
+from orchestrator.storage.model_gates import Ceiling
 from orchestrator.storage.tables import attempts, is_live, leases
 
 _FREE = (
