@@ -1,7 +1,9 @@
 """A quota window of one model: it holds back the jobs that use the model on that account, and nothing else."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -154,6 +156,28 @@ def test_jobs_that_are_added_or_come_back_meanwhile_wait_too(database: Database)
     assert list(order(database)) == [other]
     quota.judge(database, RESET)
     assert set(order(database, RESET)) == {first, second, late}
+
+
+def test_a_submit_at_the_moment_of_the_change_leaves_no_job_out(database: Database) -> None:
+    known = set_up(database, [OPUS])
+    for number in range(6):
+        at = NOW + timedelta(seconds=number)
+        together = Barrier(2)
+
+        def add(after: int = len(known), together: Barrier = together) -> None:
+            together.wait()
+            submit(database, [OPUS, OPUS], after=after)
+
+        def change(percent: int = 10 if number % 2 else 96, at: datetime = at, together: Barrier = together) -> None:
+            together.wait()
+            used(database, percent, at)
+
+        with ThreadPoolExecutor(2) as threads:
+            for done in [threads.submit(add), threads.submit(change)]:
+                done.result()
+        with database.read() as connection:
+            known = list(connection.execute(sa.select(tables.jobs.c.id)).scalars())
+        assert set(needs(database, known)) == {MAX if number % 2 else f"{MAX},{SCOPE}"}
 
 
 def test_an_orange_window_of_a_model_lets_one_of_its_sessions_in(database: Database) -> None:
