@@ -99,17 +99,20 @@ class Lab:
         account: Mapping[str, object] | None = None,
         models: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
-        """The fleet file: account `cloud`, pool `box`, model `model` on the account, and `models` on the pool."""
+        """The fleet file: account `cloud`, pool `box`, model `model` on the account, and `models` on the pool.
+
+        Nothing answers for an account `nobody`.
+        """
         entries: dict[str, Mapping[str, object]] = {"model": {"account": "cloud"}}
         for name, values in (models or {}).items():
             entries[name] = values if "account" in values or "pool" in values else {"pool": "box", **values}
         accounts = {entry["account"] for entry in entries.values() if "account" in entry}
         lines = []
         for name in sorted(str(one) for one in accounts):
-            lines += [f"[accounts.{name}]", *_toml({"base_url": self.base_url, "concurrency": concurrency})]
+            where = NOBODY if name == "nobody" else self.base_url
+            lines += [f"[accounts.{name}]", *_toml({"base_url": where, "concurrency": concurrency})]
             lines += _toml(account or {})
         lines += ["[pools.box]", *_toml({"base_url": self._pool_url(), "slots": slots})]
-        lines += ["[pools.nobody]", *_toml({"base_url": NOBODY, "slots": 1})]
         for name, values in entries.items():
             lines += [f"[models.{name}]", *_toml({"name": name, "context_window": 100000, **values})]
         (self.root / "fleet.toml").write_text("\n".join(lines) + "\n")
