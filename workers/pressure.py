@@ -28,8 +28,8 @@ class Floor:
 
 
 def room(home: Path) -> Room:
-    """What this machine has left now. `home` is where the trees of attempts lie."""
-    disk = os.statvfs(home)
+    """What this machine has left now. `home` is where the trees of attempts lie, or will lie."""
+    disk = os.statvfs(next(place for place in (home, *home.parents) if place.exists()))
     return Room(
         disk_bytes=disk.f_bavail * disk.f_frsize,
         memory_bytes=_available_memory(Path("/proc/meminfo").read_text()),

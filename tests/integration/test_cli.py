@@ -92,7 +92,13 @@ def test_the_file_commands_from_validate_to_submit(lab: Lab) -> None:
     assert table.code == ExitCode.OK
     assert "two" in table.out
     assert lab.results.jobs() == []
-    assert document(lab, "submit", file) == {"experiment": "lab", "added": 2, "jobs": 2, "no_longer_in_file": 0}
+    assert document(lab, "submit", file) == {
+        "experiment": "lab",
+        "added": 2,
+        "jobs": 2,
+        "no_longer_in_file": 0,
+        "forgotten": [],
+    }
     assert document(lab, "submit", file)["added"] == 0
     lab.write(profiles={"one": "model"})
     fewer = lab.bakeoff("submit", file)
