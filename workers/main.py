@@ -68,6 +68,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to stop. Returns an exit code of `ExitCode`."""
     options = parse(sys.argv[1:] if argv is None else argv)
+    # A log that cannot be written, on a full disk, is no reason to write more.
+    logging.raiseExceptions = False
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )

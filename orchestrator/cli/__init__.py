@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import os
 import sys
 
@@ -74,6 +75,8 @@ def bakeoff() -> None:
 
 def main() -> None:
     """The console script: errors as one clear message on standard error and an exit code by kind."""
+    # A log that cannot be written, on a full disk, is no reason to fill the terminal with tracebacks.
+    logging.raiseExceptions = False
     code = ExitCode.OK
     try:
         result = bakeoff.main(standalone_mode=False)

@@ -119,6 +119,17 @@ def test_a_killed_worker_is_started_again_and_its_job_runs_again(lab: Lab) -> No
     assert lab.results.outcomes() == ["lease_lost", "complete", "complete"]
 
 
+def test_a_log_that_cannot_be_written_is_no_reason_for_tracebacks(lab: Lab) -> None:
+    (lab.home / "logs").mkdir(parents=True)
+    (lab.home / "logs" / "scheduler.log").symlink_to("/dev/full")
+    lab.write(agent="daemon")
+    process = lab.start("run", str(lab.file))
+    until(lambda: lab.notes("daemon"), "the agent's grandchild")
+    kill(lab.workers(process)["cloud"])  # which is logged
+    lab.await_start(2)
+    finishes(lab, process)
+
+
 def test_a_killed_shim_is_the_machines_fault(lab: Lab) -> None:
     lab.write(agent="daemon")
     process = lab.start("run", str(lab.file))
