@@ -9,11 +9,14 @@ import sqlalchemy as sa
 
 from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.states import JobState
-from orchestrator.storage.bulk import insert_many
+from orchestrator.storage.bulk import insert_many, refresh_statistics
 from orchestrator.storage.engine import Database, one_at_a_time
 from orchestrator.storage.marks import mark_new
 from orchestrator.storage.quota import store_windows
 from orchestrator.storage.tables import accounts, cells, experiments, jobs, pools, targets
+
+# So many new jobs change how their table is best read.
+_MANY = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +144,9 @@ def store_experiment(
         )
         added = insert_many(connection, jobs, rows)
         mark_new(connection, name)
-        return added
+    if added >= _MANY:
+        refresh_statistics(database, jobs)
+    return added
 
 
 def _upsert_experiment(
