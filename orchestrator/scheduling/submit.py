@@ -1,17 +1,15 @@
 """From a loaded experiment to jobs in the database: pin, preflight, expand, and insert what is not there yet."""
 
-import subprocess
-import sys
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from orchestrator.domain.errors import BakeoffError, Fault, InvalidInput, Unavailable
+from orchestrator.domain.errors import Fault, InvalidInput, Unavailable
 from orchestrator.domain.jobspec import JobSpec, TargetSpec
 from orchestrator.domain.preflight import Answer, Question, TargetQuestion
 from orchestrator.files import Loaded
+from orchestrator.scheduling.asking import ask_worker
 from orchestrator.scheduling.planned import Plan, PlannedJob, make_plan, target_hashes
 from orchestrator.scheduling.pools import wanted_slots
-from orchestrator.settings import child_environment
 from orchestrator.storage import submit as store
 from orchestrator.storage.dispatch import ensure_slots
 from orchestrator.storage.engine import Database
@@ -44,21 +42,13 @@ def ask_machine(loaded: Loaded) -> Answer:
             for name in sorted({experiment.agent_of(profile) for profile in experiment.profiles.values()})
         },
     )
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "workers.preflight"],
-            input=question.model_dump_json(),
-            capture_output=True,
-            text=True,
-            timeout=_PREFLIGHT_SECONDS,
-            check=False,
-            env=child_environment(),
-        )
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"looking at the repositories took longer than {_PREFLIGHT_SECONDS:g} s") from None
-    if done.returncode != 0:
-        raise BakeoffError(f"preflight failed with exit code {done.returncode}:\n{done.stderr[-4000:]}")
-    answer = Answer.model_validate_json(done.stdout)
+    told = ask_worker(
+        "workers.preflight",
+        question.model_dump_json(),
+        what="looking at the repositories",
+        timeout_seconds=_PREFLIGHT_SECONDS,
+    )
+    answer = Answer.model_validate_json(told)
     _raise_problems(loaded, answer)
     return answer
 
