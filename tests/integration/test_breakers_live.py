@@ -18,7 +18,7 @@ from orchestrator.storage.engine import Database
 from orchestrator.storage.tables import attempts, jobs
 from tests.support.databases import PostgresDatabases
 from tests.support.doorkeeper import Doorkeeper
-from tests.support.lab import Lab, interrupt
+from tests.support.lab import Lab, interrupt, shared
 from tests.support.scripted import scripted_models
 from tests.support.waiting import until
 
@@ -91,10 +91,7 @@ def test_a_broken_machine_is_stopped_and_costs_no_job_more_than_one_try(
 ) -> None:
     """Its mirrors are unusable. The other machine is busy while that one breaks what it gets."""
     with postgres_databases.fresh() as database:
-        env = {
-            "BAKEOFF_DATABASE_URL": database.url.render_as_string(hide_password=False),
-            "BAKEOFF_BROKER_URL": broker.url,
-        }
+        env = shared(database, broker.url)
         lab.write_fleet(models={"local": {}})
         lab.write(agent="wait", profiles={"one": "local"}, repeats=8)
         assert lab.bakeoff("submit", str(lab.file), env=env).code == ExitCode.OK

@@ -23,7 +23,7 @@ from orchestrator.storage.leader import Leadership, fleet_version
 from orchestrator.storage.tables import attempts as attempt_table
 from orchestrator.storage.tables import leaders
 from tests.support.databases import PostgresDatabases
-from tests.support.lab import Lab
+from tests.support.lab import Lab, shared
 from tests.support.waiting import until
 from tests.support.world import NOW, A, add, hints, state
 from workers.envelopes import envelope_fault
@@ -83,10 +83,7 @@ def test_a_standby_scheduler_takes_over(
 ) -> None:
     """Real processes, that believe to be on different machines, so that only silence tells them of a death."""
     with postgres_databases.fresh() as database:
-        env = {
-            "BAKEOFF_DATABASE_URL": database.url.render_as_string(hide_password=False),
-            "BAKEOFF_BROKER_URL": broker.url,
-        }
+        env = shared(database, broker.url)
         running = schedulers(lab, env, 3)
         until(lambda: leader(database), "the first leader")
         first = leader(database)
@@ -289,10 +286,7 @@ def test_forged_and_broken_messages_are_dropped_and_the_job_behind_them_runs(
         for lie in (*lies, json.dumps(pickled)):
             client.lpush(f"{KEY_PREFIX}cloud.cloud", lie)
     with postgres_databases.fresh() as database:
-        env = {
-            "BAKEOFF_DATABASE_URL": database.url.render_as_string(hide_password=False),
-            "BAKEOFF_BROKER_URL": broker.url,
-        }
+        env = shared(database, broker.url)
         lab.write()
         assert lab.bakeoff("submit", str(lab.file), env=env).code == ExitCode.OK
         lab.start("scheduler", env=env)
@@ -326,10 +320,7 @@ def test_what_is_no_message_at_all_does_not_end_the_worker(
     lab: Lab, broker: EmbeddedBroker, postgres_databases: PostgresDatabases
 ) -> None:
     with postgres_databases.fresh() as database:
-        env = {
-            "BAKEOFF_DATABASE_URL": database.url.render_as_string(hide_password=False),
-            "BAKEOFF_BROKER_URL": broker.url,
-        }
+        env = shared(database, broker.url)
         lab.write()
         assert lab.bakeoff("submit", str(lab.file), env=env).code == ExitCode.OK
         worker = lab.start("worker", "cloud", "--account", "cloud", env=env)
@@ -353,10 +344,7 @@ def test_a_machine_without_room_takes_nothing_and_says_so(
     lab: Lab, broker: EmbeddedBroker, postgres_databases: PostgresDatabases
 ) -> None:
     with postgres_databases.fresh() as database:
-        env = {
-            "BAKEOFF_DATABASE_URL": database.url.render_as_string(hide_password=False),
-            "BAKEOFF_BROKER_URL": broker.url,
-        }
+        env = shared(database, broker.url)
         lab.write()
         assert lab.bakeoff("submit", str(lab.file), env=env).code == ExitCode.OK
         full = env | {"BAKEOFF_MACHINE": "full", "BAKEOFF_MIN_FREE_MEMORY_MIB": "1e9"}

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator.storage.engine import Database
 from tests.support.processes import children, descendants, kill, marked
 from tests.support.repos import make_repo
 from tests.support.results import Results, Row
@@ -255,3 +256,11 @@ def _toml_value(value: Any) -> str:
 def interrupt(process: subprocess.Popen[str]) -> None:
     """What Ctrl-C in a terminal does: the whole foreground group gets it."""
     os.killpg(process.pid, signal.SIGINT)
+
+
+def shared(database: Database, broker_url: str) -> dict[str, str]:
+    """The two settings of a shared installation."""
+    return {
+        "BAKEOFF_DATABASE_URL": database.url.render_as_string(hide_password=False),
+        "BAKEOFF_BROKER_URL": broker_url,
+    }
