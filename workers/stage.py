@@ -18,7 +18,7 @@ from orchestrator.domain.events import (
     TurnEnded,
 )
 from orchestrator.domain.jobspec import JobSpec, ModelSpec
-from orchestrator.domain.outcome import RESUMABLE
+from orchestrator.domain.outcome import RESUMABLE, Outcome
 from orchestrator.domain.watch import StageFrame, Watch
 from orchestrator.settings import read_secret
 from workers.agents.base import StageContext
@@ -202,6 +202,13 @@ class _StageLog:
             outcome, detail = judge_agent_end(end.agent_ended, watch.last_error)
         answer = end.agent_ended.final_text or self._said
         handover = self._trail.notes() if end.compact or outcome in RESUMABLE else None
+        if (
+            self._order.session_id is not None
+            and outcome is Outcome.AGENT_ERROR
+            and not (watch.requests or watch.turns)
+        ):
+            # The agent no longer knows the session: what it was interrupted by is nobody's failure, and neither is this.
+            handover = ""
         error = watch.last_error if outcome is not None else None
         wait = watch.rate_limit_wait_seconds
         self._frame.recorder.stage(
@@ -232,7 +239,7 @@ class _StageLog:
             detail=detail,
             answer=answer,
             changed=False,
-            handover=handover if end.compact else None,
+            handover=handover if end.compact or handover == "" else None,
         )
         return StageRun(
             done=done,

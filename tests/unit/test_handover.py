@@ -1,5 +1,6 @@
 """Whoever goes on with a stage is told what was done already, and nobody else is."""
 
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.domain.jobspec import JobSpec
@@ -32,6 +33,13 @@ def test_the_notes_stay_until_the_stage_is_over() -> None:
     assert "half is done" in prompt(single, SPEC, PARKED)
     assert "half is done" in prompt(single, SPEC, PARKED, FAILED), "the session could not be taken up"
     assert "half is done" not in prompt(single, SPEC, FAILED)
+
+
+def test_a_session_that_could_not_be_taken_up_is_no_iteration_and_keeps_the_notes() -> None:
+    unknown = replace(FAILED, handover="")
+    assert "half is done" in prompt(single, SPEC, PARKED, unknown)
+    last_chance = SPEC.model_copy(update={"limits": SPEC.limits.changed({"max_failures": 1})})
+    assert "half is done" in prompt(single, last_chance, PARKED, unknown), "nobody's failure"
 
 
 def test_another_stage_is_told_nothing() -> None:

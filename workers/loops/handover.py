@@ -27,10 +27,14 @@ def next_step(loop: NextStep, spec: JobSpec, history: Sequence[StageDone]) -> St
 
 def _notes(history: Sequence[StageDone], stage: str) -> str | None:
     """What the last session left that handed this stage over, also when one that was to go on with it failed."""
+    handed = False
     for done in reversed(history):
-        if done.stage != stage or done.handover is not None or done.outcome is None:
-            return done.handover if done.stage == stage else None
-    return None
+        if done.stage != stage or (done.outcome is None and done.handover is None):
+            break
+        if done.handover:
+            return done.handover
+        handed = handed or done.handover is not None
+    return "" if handed else None
 
 
 def settled(history: Sequence[StageDone]) -> list[StageDone]:
