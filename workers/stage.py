@@ -207,7 +207,7 @@ class _StageLog:
             and outcome is Outcome.AGENT_ERROR
             and not (watch.requests or watch.turns)
         ):
-            # The agent no longer knows the session: what it was interrupted by is nobody's failure, and neither is this.
+            # The agent no longer knows the session: what interrupted it is nobody's failure, and neither is this.
             handover = ""
         error = watch.last_error if outcome is not None else None
         wait = watch.rate_limit_wait_seconds
