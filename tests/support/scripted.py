@@ -110,7 +110,7 @@ _MODELS: dict[str, list[object]] = {
     ],
     "crowded": [
         {"match": {"first": "# Hand-over"}, "turns": [{"bash": "echo two >> steps.txt"}, {"say": "Done."}]},
-        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"bash": "echo lost >> steps.txt"}]},
+        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"silence": "start"}]},
     ],
     # As opencode asks it when it makes room by itself.
     "squeezed": [
@@ -123,11 +123,11 @@ _MODELS: dict[str, list[object]] = {
             "count_from": "last_prompt",
             "turns": [{"bash": "echo two >> steps.txt"}, {"say": "Done."}],
         },
-        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"bash": "echo lost >> steps.txt"}]},
+        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"silence": "start"}]},
     ],
     "crammed": [
         {"match": {"first": "# Hand-over"}, "turns": [{"bash": "ls", "usage": {"prompt_tokens": 81_000}}]},
-        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"bash": "echo lost >> steps.txt"}]},
+        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"silence": "start"}]},
     ],
     "glutton": [{"turns": [{"bash": "python3 -c 'x = bytes([1]) * 300_000_000; import time; time.sleep(600)'"}]}],
     "swarm": [{"turns": [{"bash": "for i in $(seq 40); do sleep 600 & done; wait"}]}],
