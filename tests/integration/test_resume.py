@@ -231,4 +231,5 @@ def test_opencode_makes_room_by_itself_and_stays_in_its_session(lab: Lab) -> Non
     assert stage["context_peak_tokens"] >= 86_000 > stage["context_tokens"]
     assert len(events(lab, "Compacted")) == 1
     assert final_file(lab, attempt, "steps.txt") == "one\ntwo\n"
+    assert not list(Path(str(attempt["run_dir"])).glob("home/.npm*")), "it asked the npm registry for nothing"
     lab.assert_clean()
