@@ -167,9 +167,11 @@ def _model_identity(model: ModelSpec) -> Json:
 
 
 def _canonical(value: Json) -> Json:
+    if isinstance(value, str | int | None):
+        return value  # nearly all are these, and asking whether something is a Mapping costs as much as the rest
     if isinstance(value, Mapping):
         return {str(key): _canonical(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, Sequence):
         return [_canonical(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
