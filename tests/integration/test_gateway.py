@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -364,6 +364,7 @@ def test_a_rate_limit_passes_unchanged_and_its_headers_are_read(stage: Open, ups
             "sk-ant-oat01-x",
             {b"authorization: bearer sk-ant-oat01-x", b"anthropic-beta: oauth-2025-04-20"},
         ),
+        ("gemini", SECRET, {b"x-goog-api-key: sk-real-0123456789"}),
         ("chat", None, set()),
     ],
 )
@@ -374,16 +375,40 @@ def test_the_real_key_goes_upstream_in_the_protocols_style(
     opened = stage(protocol, secret=secret)
     key = opened.registration.api_key
 
-    for name, value in (("Authorization", f"Bearer {key}"), ("X-Api-Key", key), ("api-key", key)):
+    for name, value in _key_headers(key).items():
         assert send(opened.registration.base_url, headers={name: value, "Cookie": "a=b"}).status == 200
         head = upstream.requests.get(timeout=PLENTY_SECONDS).partition(b"\r\n\r\n")[0].lower()
         found = set(head.split(b"\r\n"))
         assert {
-            line for line in found if line.startswith((b"authorization", b"x-api", b"anthropic", b"api-"))
+            line for line in found if line.startswith((b"authorization", b"x-api", b"x-goog", b"anthropic", b"api-"))
         } == lines
         assert key.lower().encode() not in head
         assert b"cookie" not in head
         assert b"accept-encoding: identity" in found
+
+
+def _key_headers(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}", "X-Api-Key": key, "api-key": key, "x-goog-api-key": key}
+
+
+def test_gemini_names_model_and_key_in_the_url(stage: Open, upstream: Upstream) -> None:
+    event = {"modelVersion": "flash-002", "candidates": [{"finishReason": "STOP"}]}
+    upstream.parts = chunked(f"data: {json.dumps(event)}\n\n".encode())
+    opened = stage("gemini", url=upstream.url + "/google/v1beta")
+    key = quote(opened.registration.api_key)
+
+    counted = send(opened.registration.base_url, f"/v1beta/models/flash%40002:countTokens?key={key}")
+    streamed = f"/v1beta/models/flash%40002:streamGenerateContent?alt=sse&key={key}&x"
+    assert (counted.status, send(opened.registration.base_url, streamed).status) == (200, 200)
+    asked = [upstream.requests.get(timeout=PLENTY_SECONDS).split(b"\r\n")[0].split()[1] for _ in range(2)]
+
+    assert asked == [
+        b"/google/v1beta/models/flash%40002:countTokens",
+        b"/google/v1beta/models/flash%40002:streamGenerateContent?alt=sse&x",
+    ]
+    ended = opened.ended()
+    assert (ended.model_asked, ended.model_served, ended.error) == ("flash@002", "flash-002", None)
+    assert opened.events.empty()  # counting tokens is no model request
 
 
 def test_wrong_keys_and_unknown_paths_never_reach_the_server(stage: Open, upstream: Upstream) -> None:

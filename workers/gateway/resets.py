@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from orchestrator.domain.events import ErrorKind
-from workers.gateway.jsonvalues import JsonObject, items
+from workers.gateway.jsonvalues import JsonObject, child, items, text
 from workers.moments import duration, iso_date, number, until
 from workers.moments import wait as wait_for
 
@@ -54,6 +54,8 @@ def _body(headers: Mapping[str, str], error: JsonObject, now: float) -> Iterator
     yield number(error.get("retry_after"))
     for detail in items(error, "details"):
         if isinstance(detail, dict):
+            yield until(iso_date(text(child(detail, "metadata"), "quotaResetTimeStamp") or ""), now)
+            yield duration(child(detail, "metadata").get("quotaResetDelay"))
             yield duration(detail.get("retryDelay"))
 
 
