@@ -56,7 +56,8 @@ def _window_used_up(headers: Mapping[str, str], error: JsonObject) -> bool:
     """Providers say with the same 429 whether it is a short limit or the window's end."""
     if any("PerDay" in quota for quota in _google_quotas(error)):
         return True
-    if headers.get("anthropic-ratelimit-unified-status", "").lower() == "rejected":
+    windows = ("", "5h-", "7d-")
+    if any(headers.get(f"anthropic-ratelimit-unified-{name}status", "").lower() == "rejected" for name in windows):
         return True
     used = (number(headers.get(f"x-codex-{window}-used-percent")) for window in ("primary", "secondary"))
     return any(percent is not None and percent >= 100 for percent in used)
