@@ -16,9 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.domain.events import ErrorKind, RequestEnded, RequestStarted
+from orchestrator.domain.decision import Action
+from orchestrator.domain.events import ErrorKind, OutputSeen, RequestEnded, RequestStarted
 from orchestrator.domain.fleet import Protocol
+from orchestrator.domain.limits import Limits
+from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.usage import TokenUsage
+from orchestrator.domain.watch import StageFrame, Watch
 from workers.gateway.routes import GatewayEvent, Registration, Route
 from workers.gateway.server import Gateway
 
@@ -299,6 +303,42 @@ def test_closing_a_stage_ends_its_open_request_and_delivers_the_event(
     assert results.get(timeout=PLENTY_SECONDS) in {"RemoteDisconnected", "ConnectionResetError"}
     assert upstream.client_gone.wait(PLENTY_SECONDS)
     assert ask(opened).status == 404
+
+
+@pytest.mark.parametrize(
+    "kept_open",
+    [b": PROCESSING\n\n", b'event: ping\ndata: {"type": "ping"}\n\n', b'data: {"type":"keepalive"}\n\n', b""],
+)
+def test_a_stream_that_stalls_ends_by_silence_though_it_is_kept_open(
+    gateway: Gateway, stage: Open, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, kept_open: bytes
+) -> None:
+    monkeypatch.setattr("workers.gateway.exchange._SIGN_SECONDS", 0.0)
+    said = b'data: {"type":"message_start","message":{"model":"m"}}\n\n'
+    upstream.parts, upstream.hold = [*chunked(said)[:-1], *(chunked(kept_open)[1:-1] * 3)], True
+    opened = stage("messages")
+    watch = Watch(
+        StageFrame(limits=Limits(), context_window=1000, prices=None, started_at=0.0, attempt_started_at=0.0)
+    )
+    parts = urlsplit(opened.registration.base_url)
+    with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PLENTY_SECONDS)) as connection:
+        connection.request("POST", parts.path + "/v1/messages", BODY, {"x-api-key": opened.registration.api_key})
+        answer = connection.getresponse()
+        assert answer.read(len(said + 3 * kept_open)) == said + 3 * kept_open
+        watch.see(opened.started(), 1.0)
+        sign = opened.events.get_nowait()
+        assert isinstance(sign, OutputSeen)
+        watch.see(sign, 2.0)
+
+        idle = watch.frame.limits.idle_timeout
+        assert watch.tick(2.0 + idle - 0.1).action is Action.CONTINUE
+        assert watch.tick(2.0 + idle).outcome is Outcome.IDLE_TIMEOUT
+        gateway.unregister(opened.registration)  # as the end of the stage does
+        with pytest.raises(http.client.IncompleteRead):
+            answer.read()
+
+    assert isinstance(ended := opened.events.get_nowait(), RequestEnded)
+    assert ended.error is not None
+    assert (ended.error.kind, ended.status, ended.model_served) == (ErrorKind.NETWORK, 200, "m")
 
 
 def test_a_dead_server_is_a_502_and_a_network_error(stage: Open) -> None:

@@ -79,19 +79,26 @@ class Exchange:
         if self._first_byte is None:
             self._first_byte = time.monotonic()
         self.response_bytes += len(chunk)
+        alive = self._read(chunk)
         now = time.monotonic()
-        if self.reported and now - self._told_at >= _SIGN_SECONDS:
+        if self.reported and alive and now - self._told_at >= _SIGN_SECONDS:
             # An agent that prints a long answer only at its end is not silent while the answer flows.
             self._told_at = now
             self._emit(OutputSeen(size_bytes=len(chunk)))
+
+    def _read(self, chunk: bytes) -> bool:
+        """Whether the model said something with it: a connection that is only kept open is silent."""
         if self._parser is None:
-            return
+            return True
         try:
+            before = self._parser.signs
             self._parser.feed(chunk)
+            return self._parser.signs > before
         # The parser reads what strangers send; whatever it meets, the agent's stream must go on.
         except Exception:  # noqa: BLE001
             _log.exception("gateway_parser_fault attempt=%s request=%s", self.route.attempt_id, self.request_id)
             self._parser = None
+            return True
 
     def ended(self, broken: str | None = None) -> None:
         """The answer is through, or the connection broke for the reason given. Later calls do nothing."""

@@ -4,6 +4,7 @@ Pure and incremental: `AnswerParser` reads a copy of the bytes that pass through
 no more than its caps. `errors.classify` gives the error its meaning.
 """
 
+import re
 from dataclasses import dataclass
 
 from orchestrator.domain.fleet import Protocol
@@ -18,6 +19,8 @@ _USAGE = {"chat": chat_usage, "messages": messages_usage, "responses": responses
 _LAST_EVENTS = frozenset({"message_stop", "response.completed", "response.incomplete", "response.failed"})
 # What an event must hold to be parsed: most are deltas of text, and there are thousands of them.
 _TELLING = (b'"usage', b'"error"', b'"finish_reason":"', b'"finish_reason": "', b"_stop", b"response.", b'Reason"')
+# Sent while nothing is answered, so that no proxy closes the connection.
+_KEEP_ALIVE = re.compile(rb'\s*\{\s*"type"\s*:\s*"(?:ping|keepalive)"')
 # Nothing else is kept, so that a stream of invented keys cannot fill the memory.
 _COUNT_KEYS = frozenset(
     {
@@ -58,6 +61,7 @@ class AnswerParser:
         self.protocol = protocol
         self.streaming = streaming
         self.max_json_bytes = max_json_bytes
+        self.signs = 0  # of life so far: bytes of a body, events of a stream but those that only keep it open
         self._sse = SseDecoder(max_event_bytes)
         self._body: bytearray | None = bytearray()
         self._model: str | None = None
@@ -71,7 +75,9 @@ class AnswerParser:
         if self.streaming:
             for event in self._sse.feed(data):
                 self._event(event)
-        elif self._body is not None:
+            return
+        self.signs += len(data)
+        if self._body is not None:
             self._body += data
             if len(self._body) > self.max_json_bytes:
                 self._body = None
@@ -101,6 +107,7 @@ class AnswerParser:
             self._take(value)
 
     def _event(self, data: bytes) -> None:
+        self.signs += _KEEP_ALIVE.match(data) is None
         if data.strip() == b"[DONE]":
             self._complete = True
         elif self._interesting(data):
