@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.domain.events import ErrorKind
 from orchestrator.domain.fleet import Protocol
 from orchestrator.domain.usage import TokenUsage
-from workers.gateway.conversation import Conversation
+from workers.gateway.conversation import Conversation, fingerprints
 from workers.gateway.errors import classify
 from workers.gateway.play import Counts, Reply
 from workers.gateway.protocols import Answer, AnswerParser
@@ -179,6 +179,25 @@ def test_what_gemini_leaves_out_is_unknown_and_its_own_tools_add_to_the_input() 
     assert told(refused) == Answer(model_served="m", complete=True)
     # As the same API answers those who signed in with an account.
     assert told(wrapped) == Answer(model_served="m", usage=TokenUsage(input=39, output=2), complete=True)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_conversation_is_known_by_its_tools_and_its_beginning(protocol: Protocol) -> None:
+    def body(*said: tuple[str, str], tools: tuple[str, ...] = ("bash", "write")) -> dict[str, object]:
+        key = {"responses": "input", "gemini": "contents"}.get(protocol, "messages")
+        part = "parts" if protocol == "gemini" else "content"
+        offered = [{"name": name} for name in tools]
+        shapes = {"chat": [{"function": one} for one in offered], "gemini": [{"functionDeclarations": offered}]}
+        messages = [{"role": role, part: [{"text": words}]} for role, words in said]
+        return {"model": "m", key: messages, "tools": shapes.get(protocol, offered)}
+
+    first = fingerprints(protocol, body(("system", "today"), ("user", "do it")))
+    later = fingerprints(protocol, body(("user", "do it"), ("user", "go on"), tools=("write", "bash")))
+    assert first == later
+    assert all(first)
+    other = fingerprints(protocol, body(("user", "\ud800"), tools=("bash",)))
+    assert [one != two for one, two in zip(first, other, strict=True)] == [True, True]
+    assert fingerprints(protocol, {"model": "m"}) == ("", "")
 
 
 def test_usage_that_was_not_told_is_unknown() -> None:

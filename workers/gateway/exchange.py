@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from multidict import CIMultiDictProxy
 
 from orchestrator.domain.events import ErrorKind, ErrorSeen, OutputSeen, RequestEnded, RequestStarted
+from workers.gateway.conversation import fingerprints
 from workers.gateway.errors import classify
 from workers.gateway.headers import limit_headers
 from workers.gateway.jsonvalues import parse_object, text
@@ -48,6 +49,7 @@ class Exchange:
         self.request_bytes = 0
         self.response_bytes = 0
         self._model = unquote(gemini[1]) if gemini else None
+        self._tools = self._opening = ""
         self._began = time.monotonic()
         self._first_byte: float | None = None
         self._told_at = self._began
@@ -62,6 +64,7 @@ class Exchange:
             return
         value = parse_object(body) if body else None
         self._model = self._model or (text(value, "model") if value else None)
+        self._tools, self._opening = fingerprints(self.route.protocol, value) if value else ("", "")
         self._open = True
         self._emit(RequestStarted(request_id=self.request_id, model=self._model))
 
@@ -121,6 +124,8 @@ class Exchange:
                 error=self._error(answer, broken),
                 limit_headers=self._headers,
                 path=self.path,
+                tools=self._tools,
+                opening=self._opening,
             )
         )
 
