@@ -6,6 +6,8 @@ where it offers the same ones, its requests are followed by one that begins as t
 a compaction that never comes back.
 """
 
+from typing import NamedTuple
+
 from orchestrator.domain.events import RequestEnded
 from orchestrator.domain.usage import TokenUsage
 
@@ -76,7 +78,7 @@ class _PromptSizes:
 
     def __init__(self) -> None:
         self._tools = self._opening = ""
-        self._tokens: dict[str, int] = {}  # of the last prompt that began so
+        self._last: dict[str, _Prompt] = {}  # the last one that began so
         self._replaced: list[str] = []  # beginnings in whose place smaller prompts came, each a compaction
 
     def change(self, ended: RequestEnded) -> int:
@@ -84,29 +86,43 @@ class _PromptSizes:
         tokens = _prompt_tokens(ended.usage) if ended.error is None and ended.usage else None
         if tokens is None or not ended.tools or not ended.opening:
             return 0
-        before = self._tokens.get(self._opening, 0)
+        before = self._last.get(self._opening, _NOTHING)
         if ended.tools != self._tools:
-            if tokens < before:
+            if tokens < before.tokens:
                 return 0  # a sub-agent's
-            self._tools, self._tokens, self._replaced, before = ended.tools, {}, [], 0
-        return self._part(ended.opening, tokens, before)
+            self._tools, self._last, self._replaced, before = ended.tools, {}, [], _NOTHING
+        return self._part(ended.opening, _Prompt(tokens, ended.request_bytes), before)
 
-    def _part(self, opening: str, tokens: int, before: int) -> int:
+    def _part(self, opening: str, prompt: "_Prompt", before: "_Prompt") -> int:
         back = 0
         if opening in self._replaced:
             place = self._replaced.index(opening)
             back, self._replaced = len(self._replaced) - place, self._replaced[:place]
-        before = self._tokens.get(opening, before)
-        smaller = before >= _WORTH_TOKENS and tokens < _MUCH_SMALLER * before
-        if smaller and opening not in self._tokens:
+        smaller = prompt.much_smaller_than(self._last.get(opening, before))
+        if smaller and opening not in self._last:
             self._replaced.append(self._opening)
-        self._tokens[opening] = tokens
+        self._last[opening] = prompt
         self._opening = opening
-        while len(self._tokens) > _MOST_OPENINGS:
-            gone = next(iter(self._tokens))
-            del self._tokens[gone]
+        while len(self._last) > _MOST_OPENINGS:
+            gone = next(iter(self._last))
+            del self._last[gone]
             self._replaced = [one for one in self._replaced if one != gone]
         return smaller - back
+
+
+class _Prompt(NamedTuple):
+    """How large a prompt was, by the answer's count of tokens and by the request's own bytes."""
+
+    tokens: int
+    size_bytes: int
+
+    def much_smaller_than(self, before: "_Prompt") -> bool:
+        """Whether something was left out. Servers that count wrongly now and then make no request shorter."""
+        fewer = before.tokens >= _WORTH_TOKENS and self.tokens < _MUCH_SMALLER * before.tokens
+        return fewer and self.size_bytes < before.size_bytes
+
+
+_NOTHING = _Prompt(0, 0)
 
 
 def _prompt_tokens(usage: TokenUsage) -> int | None:

@@ -1,5 +1,7 @@
 """Compactions as the agent tells them and as its requests show them, and what is none."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +17,7 @@ def request(tokens: int | None, opening: str = "task", *, tools: str = "main", f
     )
     return RequestEnded(
         request_id="r", model_asked="m", model_served="m", status=200, usage=usage, first_byte_seconds=0.1,
-        duration_seconds=0.2, request_bytes=1, response_bytes=1, tools=tools, opening=opening,
+        duration_seconds=0.2, request_bytes=4 * (tokens or 0), response_bytes=1, tools=tools, opening=opening,
         error=ErrorSeen(kind=ErrorKind.NETWORK) if failed else None,
     )  # fmt: skip
 
@@ -41,6 +43,11 @@ def test_an_agent_may_keep_how_its_conversation_begins() -> None:
 def test_small_changes_and_small_prompts_are_none() -> None:
     assert play(request(80_000), request(41_000), request(3_900, "a"), request(100, "b"))[1].count == 1
     assert play(request(3_900), request(100, "b"))[1].count == 0
+
+
+def test_a_wrong_count_of_a_longer_request_is_none() -> None:
+    wrong = replace(request(9_000), request_bytes=4 * 91_000)
+    assert play(request(90_000), wrong, request(92_000))[1].count == 0
 
 
 def test_titles_and_sub_agents_with_other_tools_are_none() -> None:

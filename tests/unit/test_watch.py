@@ -295,7 +295,7 @@ def test_an_agent_that_compacts_itself_gets_the_time_for_it() -> None:
 
 def test_a_compaction_that_only_the_gateway_sees_makes_room() -> None:
     watch = Watch(replace(frame(self_compacting=True), context_window=20_000))
-    crowded = replace(answer(17_500), tools="t", opening="task")
+    crowded = replace(answer(17_500), tools="t", opening="task", request_bytes=9)
     assert watch.see(crowded, START).action is Action.WARN
     assert watch.see(ASKED, START).action is Action.CONTINUE
     smaller = replace(answer(6_000), tools="t", opening="summary")
