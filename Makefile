@@ -15,10 +15,10 @@ BENCHMARKS ?= help_time worktree_ready kill_latency supervision_cpu gateway_late
 	scheduler_pass telemetry reaction one_second_jobs queue_throughput
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults fmt agents agent-table browser llama lock clean
+.PHONY: help demo test check bench faults fmt agents table browser llama lock clean
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME)  ## Run the demo experiment with scripted models: no key, no cost; ends with a report
 	@$(MAKE) --no-print-directory agents
@@ -51,7 +51,7 @@ fmt: $(DEV)  ## Format the code and repair what the linter can
 agents:  ## Install the pinned coding agents for the demo and the tests (needs node and npm)
 	@ops/install-agents
 
-agent-table: $(DEV)  ## Write the table of agents' outcomes in the docs anew from the recordings' tests
+table: $(DEV)  ## Write the table of agents' outcomes in the docs anew from the recordings' tests
 	@$(BIN)/python -m tests.contract.agent_table
 
 browser:
