@@ -21,6 +21,7 @@ from orchestrator.files.yaml_tree import parse_yaml
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples" / "profile-showdown").glob("*.yaml"))
+SHOWDOWN = ROOT / "examples" / "showdown" / "experiment.yaml"
 FOLLOW_UPS = sorted((ROOT / "examples" / "follow-ups").glob("00*.yaml"))
 
 FLEET = """\
@@ -583,7 +584,7 @@ def plain_yaml(path: Path) -> object:
     return YAML(typ="safe", pure=True).load(path.read_text())
 
 
-@pytest.mark.parametrize("path", [*EXAMPLES, *FOLLOW_UPS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*EXAMPLES, *FOLLOW_UPS, SHOWDOWN], ids=lambda path: path.stem)
 def test_examples_load_and_fit_the_schema(path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     loaded = load_experiment(path)
