@@ -6,6 +6,7 @@ from types import MappingProxyType
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.experiment import CommandAgent
 from workers.agents.base import AgentAdapter
+from workers.agents.claude import Claude
 from workers.agents.codex import Codex
 from workers.agents.command import Command
 from workers.agents.mini import Mini
@@ -13,7 +14,7 @@ from workers.agents.opencode import Opencode
 from workers.agents.reference import Reference
 
 _ADAPTERS: Mapping[str, AgentAdapter] = MappingProxyType(
-    {built_in.name: built_in for built_in in (Opencode(), Codex(), Mini(), Reference())}
+    {built_in.name: built_in for built_in in (Opencode(), Codex(), Claude(), Mini(), Reference())}
 )
 
 
