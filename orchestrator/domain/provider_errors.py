@@ -40,6 +40,7 @@ _CODES: dict[ErrorKind, tuple[str, ...]] = {
     ErrorKind.AUTH: (
         "authentication_error",
         "invalid_api_key",
+        "api_key_invalid",  # Google
         "permission_error",
         "permission_denied",
         "invalid_authentication",

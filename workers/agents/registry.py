@@ -8,12 +8,14 @@ from orchestrator.domain.experiment import CommandAgent
 from workers.agents.base import AgentAdapter
 from workers.agents.codex import Codex
 from workers.agents.command import Command
+from workers.agents.gemini import Gemini
 from workers.agents.mini import Mini
 from workers.agents.opencode import Opencode
+from workers.agents.pi import Pi
 from workers.agents.reference import Reference
 
 _ADAPTERS: Mapping[str, AgentAdapter] = MappingProxyType(
-    {built_in.name: built_in for built_in in (Opencode(), Codex(), Mini(), Reference())}
+    {built_in.name: built_in for built_in in (Opencode(), Codex(), Gemini(), Mini(), Pi(), Reference())}
 )
 
 
