@@ -1,8 +1,10 @@
 """One model request on its way through the gateway: what is counted of it, and the event that it ends in."""
 
 import logging
+import re
 import time
 from typing import Protocol as TypingProtocol
+from urllib.parse import unquote
 
 from multidict import CIMultiDictProxy
 
@@ -16,6 +18,8 @@ from workers.gateway.routes import GatewayEvent, Route
 _log = logging.getLogger(__name__)
 # Calls that make a model answer; everything else (model lists, token counts) passes without an event.
 _ANSWERING = ("/chat/completions", "/completions", "/messages", "/responses", "/responses/compact")
+# Gemini names the model and the call in the path.
+_GEMINI_CALL = re.compile(r"/models/([^/]+):(?:generateContent|streamGenerateContent)$")
 # A flowing answer is reported as a sign of life this often.
 _SIGN_SECONDS = 1.0
 
@@ -39,10 +43,11 @@ class Exchange:
         self.route = route
         self.request_id = request_id
         self.path = path.partition("?")[0]
-        self.reported = method == "POST" and self.path.endswith(_ANSWERING)
+        gemini = _GEMINI_CALL.search(self.path)
+        self.reported = method == "POST" and (gemini is not None or self.path.endswith(_ANSWERING))
         self.request_bytes = 0
         self.response_bytes = 0
-        self._model: str | None = None
+        self._model = unquote(gemini[1]) if gemini else None
         self._began = time.monotonic()
         self._first_byte: float | None = None
         self._told_at = self._began
@@ -56,7 +61,7 @@ class Exchange:
         if not self.reported:
             return
         value = parse_object(body) if body else None
-        self._model = text(value, "model") if value else None
+        self._model = self._model or (text(value, "model") if value else None)
         self._open = True
         self._emit(RequestStarted(request_id=self.request_id, model=self._model))
 
@@ -74,19 +79,26 @@ class Exchange:
         if self._first_byte is None:
             self._first_byte = time.monotonic()
         self.response_bytes += len(chunk)
+        alive = self._read(chunk)
         now = time.monotonic()
-        if self.reported and now - self._told_at >= _SIGN_SECONDS:
+        if self.reported and alive and now - self._told_at >= _SIGN_SECONDS:
             # An agent that prints a long answer only at its end is not silent while the answer flows.
             self._told_at = now
             self._emit(OutputSeen(size_bytes=len(chunk)))
+
+    def _read(self, chunk: bytes) -> bool:
+        """Whether the model said something with it: a connection that is only kept open is silent."""
         if self._parser is None:
-            return
+            return True
         try:
+            before = self._parser.signs
             self._parser.feed(chunk)
+            return self._parser.signs > before
         # The parser reads what strangers send; whatever it meets, the agent's stream must go on.
         except Exception:  # noqa: BLE001
             _log.exception("gateway_parser_fault attempt=%s request=%s", self.route.attempt_id, self.request_id)
             self._parser = None
+            return True
 
     def ended(self, broken: str | None = None) -> None:
         """The answer is through, or the connection broke for the reason given. Later calls do nothing."""
