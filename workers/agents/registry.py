@@ -12,10 +12,11 @@ from workers.agents.gemini import Gemini
 from workers.agents.mini import Mini
 from workers.agents.opencode import Opencode
 from workers.agents.pi import Pi
+from workers.agents.qwen import Qwen
 from workers.agents.reference import Reference
 
 _ADAPTERS: Mapping[str, AgentAdapter] = MappingProxyType(
-    {built_in.name: built_in for built_in in (Opencode(), Codex(), Gemini(), Mini(), Pi(), Reference())}
+    {built_in.name: built_in for built_in in (Opencode(), Codex(), Gemini(), Mini(), Pi(), Qwen(), Reference())}
 )
 
 
