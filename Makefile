@@ -15,7 +15,7 @@ BENCHMARKS ?= help_time worktree_ready kill_latency supervision_cpu gateway_late
 	scheduler_pass telemetry reaction one_second_jobs queue_throughput
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults fmt agents browser llama lock clean
+.PHONY: help demo test check bench faults fmt agents table browser llama lock clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ fmt: $(DEV)  ## Format the code and repair what the linter can
 # Runs as a recipe and not as a prerequisite, so that a machine without node or network still gets the rest.
 agents:  ## Install the pinned coding agents for the demo and the tests (needs node and npm)
 	@ops/install-agents
+
+table: $(DEV)  ## Write the table of agents' outcomes in the docs anew from the recordings' tests
+	@$(BIN)/python -m tests.contract.agent_table
 
 browser:
 	@ops/install-test-deps

@@ -7,7 +7,8 @@ tree. The first `end` is final: later calls repeat it.
 Three clocks. Wall time runs from the attempt's start and stops for nothing. Stage time and silence stand still while
 a provider's rate limit makes the agent wait: from the refusal until the wait it named is over or a model answers.
 Silence is the time since the last progress: output, a finished turn or tool, an answered request. A request that is
-begun or refused is none, so an agent ends by silence whether its model or its tool is the silent one.
+begun or refused is none, so an agent ends by silence whether its model or its tool is the silent one. Silence behind
+an error of the provider that nothing overcame has that error's outcome: many agents retry without a word.
 
 The turn limit is met by `max_turns` finished turns of the main agent. The stage ends when it goes on after them: when
 the gateway sees it begin a further request, or its stream tells of a further turn. An agent that is done by then
@@ -39,7 +40,7 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.limit_waits import LimitWaits
 from orchestrator.domain.limits import Limits
-from orchestrator.domain.outcome import Outcome
+from orchestrator.domain.outcome import Outcome, outcome_of_error
 from orchestrator.domain.served import is_asked
 from orchestrator.domain.usage import Prices, TokenUsage, add_known, cost_usd_micros
 
@@ -290,9 +291,16 @@ class Watch:
             working = now - frame.started_at - self.rate_limit_wait_seconds
             return self._end(Outcome.STAGE_TIMEOUT, f"{working:.1f} s of {limits.stage_timeout:g} s working time")
         if now >= self._idle_deadline:
-            idle = now - self._last_sign
-            return self._end(Outcome.IDLE_TIMEOUT, f"silent for {idle:.1f} s (limit {limits.idle_timeout:g} s)")
+            return self._silence(now)
         return None
+
+    def _silence(self, now: float) -> Decision:
+        """The agent's own silence, or that of a provider which left it without an answer."""
+        error, idle = self.last_error, now - self._last_sign
+        detail = f"silent for {idle:.1f} s (limit {self.frame.limits.idle_timeout:g} s)"
+        if error is not None and (outcome := outcome_of_error(error.kind)):
+            return self._end(outcome, f"{detail} after {error.kind}: {error.text[:300]}".rstrip(": "))
+        return self._end(Outcome.IDLE_TIMEOUT, detail)
 
     def _judge_counts(self) -> Decision | None:
         limits, frame = self.frame.limits, self.frame

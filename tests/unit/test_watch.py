@@ -115,12 +115,26 @@ def test_progress_breaks_the_silence(sign: Event) -> None:
 
 
 @pytest.mark.parametrize(
-    "noise", [ASKED, ErrorSeen(kind=ErrorKind.SERVER), answer(error=ErrorSeen(kind=ErrorKind.NETWORK))]
+    ("noise", "outcome"),
+    [
+        (ASKED, Outcome.IDLE_TIMEOUT),
+        (ErrorSeen(kind=ErrorKind.BAD_REQUEST), Outcome.IDLE_TIMEOUT),
+        (ErrorSeen(kind=ErrorKind.SERVER), Outcome.MODEL_UNAVAILABLE),
+        (ErrorSeen(kind=ErrorKind.AUTH), Outcome.AUTH_ERROR),
+        (answer(error=ErrorSeen(kind=ErrorKind.NETWORK)), Outcome.MODEL_UNAVAILABLE),
+    ],
 )
-def test_a_request_that_is_only_begun_or_refused_does_not_break_the_silence(noise: Event) -> None:
+def test_a_request_that_is_only_begun_or_refused_does_not_break_the_silence(noise: Event, outcome: Outcome) -> None:
     watch = Watch(frame(idle_timeout=60))
     watch.see(noise, START + 50)
-    assert watch.tick(START + 60).outcome is Outcome.IDLE_TIMEOUT
+    assert watch.tick(START + 60).outcome is outcome
+
+
+def test_silence_after_an_error_that_was_overcome_is_the_agents() -> None:
+    watch = Watch(frame(idle_timeout=60))
+    watch.see(ErrorSeen(kind=ErrorKind.SERVER), START + 1)
+    watch.see(answer(), START + 2)
+    assert watch.tick(START + 62).outcome is Outcome.IDLE_TIMEOUT
 
 
 def test_a_tool_that_runs_silently_is_silence() -> None:
