@@ -111,6 +111,7 @@ class GeminiReader(JsonLinesReader):
         super().__init__()
         self._sessions = GeminiSessions(home)
         self._sum: TokenUsage | None = None
+        self._errors: list[ErrorSeen] = []
         self._calls: dict[str, tuple[str, str]] = {}
         self._answer: list[str] = []
         self._text = ""
@@ -118,13 +119,17 @@ class GeminiReader(JsonLinesReader):
         self._end: EndReason | None = None
 
     def poll(self) -> Sequence[Event]:
-        """Events of the session files; after the end also the usage that they do not tell."""
+        """Events of the session files; after the end also the usage that they do not tell, and the errors last.
+
+        An answer that is told after an error would say that the error was overcome.
+        """
         events = [*super().poll(), *self._sessions.read()]
         if self._sum is not None:
             rest = _beyond(self._sum, self._sessions.told)
-            self._sum = None
             # Not a turn of the main session: taken for one, it would look like a context filled several times over.
             events.extend([TurnEnded(usage=rest, reason="rest", subagent=True)] if rest.total else [])
+            events.extend(self._errors)
+            self._sum, self._errors = None, []
         return events
 
     def finish(self, exit_code: int | None, stderr_tail: str) -> AgentEnded:
@@ -150,9 +155,9 @@ class GeminiReader(JsonLinesReader):
             case "tool_result":
                 yield self._called(record)
             case "error":
-                yield from self._warned(record)
+                self._warned(record)
             case "result":
-                yield from self._result(record)
+                self._result(record)
             case _:
                 self.unknown[kind] += 1
 
@@ -174,22 +179,22 @@ class GeminiReader(JsonLinesReader):
         # A command that failed counts as a success here; its exit code is not told.
         return ToolCalled(tool=tool, signature=signature, ok=None if done and tool == _SHELL else done)
 
-    def _warned(self, record: Mapping[str, object]) -> Iterator[Event]:
+    def _warned(self, record: Mapping[str, object]) -> None:
         message = text(record, "message")
         self._halt = _HALTS.get(message, self._halt)
         if self._halt is EndReason.ERROR:
-            yield ErrorSeen(kind=ErrorKind.AGENT, text=message)
+            self._errors.append(ErrorSeen(kind=ErrorKind.AGENT, text=message))
         elif text(record, "severity") == "error":
-            yield ErrorSeen(kind=ErrorKind.UNKNOWN, text=message)
+            self._errors.append(ErrorSeen(kind=ErrorKind.UNKNOWN, text=message))
 
-    def _result(self, record: Mapping[str, object]) -> Iterator[Event]:
+    def _result(self, record: Mapping[str, object]) -> None:
         self._sum = _sum_of(pick(record, "stats"))
         if text(record, "status") == "success":
             self._end = self._halt or EndReason.FINISHED
             return
         self._end = _ENDS.get(text(record, "error", "type"), EndReason.ERROR)
         if self._end is EndReason.ERROR and (error := error_of_result(pick(record, "error"))) is not None:
-            yield error
+            self._errors.append(error)
 
 
 def _sum_of(stats: object) -> TokenUsage:
