@@ -108,7 +108,7 @@ def test_a_cost_counts_only_where_every_price_was_known(basis: str | None) -> No
 
 
 def test_a_sub_agent_s_messages_are_counted_and_are_no_turns_of_the_session() -> None:
-    call = {"type": "tool_use", "id": "t2", "name": "Grep", "input": {"pattern": "x"}}
+    call: dict[str, object] = {"type": "tool_use", "id": "t2", "name": "Grep", "input": {"pattern": "x"}}
     answer = {"type": "tool_result", "tool_use_id": "t2", "is_error": True}
     reading = _read(
         _message("m1", {"type": "text", "text": "Asking."}),
