@@ -24,6 +24,8 @@ from orchestrator.settings import read_secret
 from workers.agents.base import StageContext
 from workers.agents.registry import adapter
 from workers.context import WorkerContext
+from workers.gateway.cassette import SUFFIX
+from workers.gateway.recording import StageRecorder
 from workers.gateway.routes import Route
 from workers.judge import judge_agent_end
 from workers.loops.steps import StageDone, StageOrder
@@ -96,13 +98,16 @@ def perform_stage(frame: AttemptFrame, order: StageOrder, ordinal: int, tokens: 
     prompt_file = frame.paths.logs / f"{ordinal:02d}-{order.stage}.prompt.md"
     prompt_file.write_text(order.prompt, encoding="utf-8")
     log = _StageLog(frame, ordinal, order, model)
+    secret = read_secret(model.key) if model.key else None
+    recorder = _recorder(frame, f"{ordinal:02d}-{order.stage}", model, secret)
     route = Route(
         attempt_id=frame.attempt_id,
         stage=f"{ordinal}-{order.stage}",
         upstream=model.base_url,
         protocol=model.protocol,
         on_event=frame.inbox.put,
-        secret=read_secret(model.key) if model.key else None,
+        secret=secret,
+        recorder=recorder,
     )
     registration = frame.context.gateway.register(route)
     try:
@@ -137,10 +142,22 @@ def perform_stage(frame: AttemptFrame, order: StageOrder, ordinal: int, tokens: 
         )
     finally:
         frame.context.gateway.unregister(registration)
+        if recorder is not None:
+            recorder.close()
     for event in frame.inbox.drain():
         watch.see(event, end.ended_at)
         log.saw(event, watch)
     return log.finish(end, watch, reader.unparsed)
+
+
+def _recorder(frame: AttemptFrame, name: str, model: ModelSpec, secret: str | None) -> StageRecorder | None:
+    """The stage's cassette, in a folder of the attempt; None when nothing is to be recorded."""
+    settings = frame.context.settings
+    if settings.cassettes is None:
+        return None
+    folder = settings.cassettes / frame.paths.run.relative_to(settings.runs)
+    about = {"stage": name, "model": model.name, "protocol": model.protocol, "attempt": frame.attempt_id}
+    return StageRecorder(folder / f"{name}{SUFFIX}", about, secret)
 
 
 class _StageLog:

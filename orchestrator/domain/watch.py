@@ -15,13 +15,15 @@ the gateway sees it begin a further request, or its stream tells of a further tu
 ends by itself.
 
 A context that is to be compacted ends the session in the same way, by `COMPACT`: the stage goes on in a fresh session
-with a hand-over. An agent that compacts its context itself gets two more turns in which to do so.
+with a hand-over. An agent that compacts its context itself gets two more turns in which to do so. One that compacts
+again and again, with hardly an answer in between, is ended.
 """
 
 import math
 from collections import deque
 from dataclasses import dataclass, replace
 
+from orchestrator.domain.compactions import Compactions
 from orchestrator.domain.context_guard import ContextGuard
 from orchestrator.domain.decision import CONTINUE, Action, Decision
 from orchestrator.domain.events import (
@@ -83,7 +85,6 @@ class Watch:
         self.requests_without_usage = 0
         self.stated_cost_usd_micros: int | None = None
         self.models_served: set[str] = set()
-        self.compactions = 0
         self.tool_calls = 0
         self.reset_epoch: float | None = None
         self.last_error: ErrorSeen | None = None  # after which no model has answered
@@ -92,6 +93,7 @@ class Watch:
         self._waits = LimitWaits()
         self._latest_turn = 0  # number of the last turn that ended or began
         self._calls: deque[str] = deque(maxlen=4 * frame.limits.max_repeated_calls)
+        self._compactions = Compactions()
         self._context = ContextGuard(
             frame.context_window, resumed=frame.resumed_session, self_compacting=frame.self_compacting
         )
@@ -119,6 +121,11 @@ class Watch:
     def rate_limit_wait_seconds(self) -> float:
         """How long the agent has waited for limits of the provider."""
         return self._waits.seconds
+
+    @property
+    def compactions(self) -> int:
+        """How often the agent compacted its context, as it says or its requests show."""
+        return self._compactions.count
 
     @property
     def context_tokens(self) -> int | None:
@@ -158,7 +165,7 @@ class Watch:
             case LimitsChanged():
                 self.retune(self.frame.limits.changed(event.changes))
             case Compacted():
-                self.compactions += 1
+                self._compactions.told(self.turns)
                 self._context.compacted()
             case OutputSeen() | _:
                 pass
@@ -220,6 +227,8 @@ class Watch:
         self.requests += 1
         if event.model_served:
             self.models_served.add(event.model_served)
+        if self._compactions.request(event, self.turns):
+            self._context.compacted()
         if event.usage is not None:
             self.gateway_usage += event.usage
             self._context.request_ended(event.usage)
@@ -315,6 +324,8 @@ class Watch:
         cost = frame.cost_before_usd_micros + (self.spent_usd_micros or 0)
         if limits.max_cost_usd is not None and cost >= limits.max_cost_usd * 1e6:
             return self._end(Outcome.COST_LIMIT, f"{cost / 1e6:.4f} of {limits.max_cost_usd:g} USD")
+        if self._compactions.loop is not None:
+            return self._end(Outcome.COMPACTION_FAILED, self._compactions.loop)
         period = repeated_period(tuple(self._calls), limits.max_repeated_calls)
         if period:
             return self._end(

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -23,12 +24,14 @@ from orchestrator.domain.limits import Limits
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.usage import TokenUsage
 from orchestrator.domain.watch import StageFrame, Watch
+from tests.support.streams import PROTOCOLS, damaged
 from workers.gateway.routes import GatewayEvent, Registration, Route
 from workers.gateway.server import Gateway
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "llama_server"
 SECRET = "sk-real-0123456789"
 CHAT = "/v1/chat/completions"
+GEMINI = "/v1beta/models/asked:streamGenerateContent"
 BODY = json.dumps({"model": "asked", "messages": []}).encode()
 PLENTY_SECONDS = 20.0
 
@@ -230,20 +233,21 @@ def test_the_agent_gets_the_same_answer_as_without_the_gateway(
     assert ended.first_byte_seconds <= ended.duration_seconds
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    chunks=st.lists(st.binary(max_size=200) | st.just(b"data: {"), max_size=6),
-    streaming=st.booleans(),
-    protocol=st.sampled_from(["chat", "messages", "responses"]),
-)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(data=st.data(), cuts=st.lists(st.integers(0, 4000), max_size=6), streaming=st.booleans(), framed=st.booleans())
 def test_whatever_the_server_sends_arrives(
-    stage: Open, upstream: Upstream, chunks: list[bytes], streaming: bool, protocol: Protocol
-) -> None:
-    body = b"".join(chunks)
-    upstream.parts = chunked(*chunks) if streaming else plain(body)
+    stage: Open, upstream: Upstream, protocol: Protocol, data: st.DataObject, cuts: list[int], streaming: bool,
+    framed: bool,
+) -> None:  # fmt: skip
+    body = data.draw(st.binary(max_size=300) | damaged(protocol))
+    places = sorted(min(cut, len(body)) for cut in cuts)
+    chunks = [body[start:end] for start, end in pairwise([0, *places, len(body)])]
+    kind = f"content-type: {'text/event-stream' if streaming else 'application/json'}"
+    upstream.parts = chunked(*chunks, head=kind) if framed else plain(body, head=kind)
     opened = stage(protocol)
 
-    assert ask(opened).body == body
+    assert ask(opened, GEMINI if protocol == "gemini" else CHAT).body == body
     assert opened.ended().status == 200
 
 

@@ -11,16 +11,14 @@ from hypothesis import strategies as st
 from orchestrator.domain.events import ErrorKind
 from orchestrator.domain.fleet import Protocol
 from orchestrator.domain.usage import TokenUsage
-from workers.gateway.conversation import Conversation
+from tests.support.streams import ASKED, PROTOCOLS, REPLY, damaged, stream_of, whole_of
+from workers.gateway.conversation import fingerprints
 from workers.gateway.errors import classify
-from workers.gateway.play import Counts, Reply
 from workers.gateway.protocols import Answer, AnswerParser
 from workers.gateway.render import RENDERERS
-from workers.gateway.toolcalls import ToolCall
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "llama_server"
 NOW = 1_800_000_000.0
-PROTOCOLS: tuple[Protocol, ...] = ("chat", "messages", "responses", "gemini")
 
 
 def read(protocol: Protocol, parts: list[bytes], *, streaming: bool = True) -> Answer:
@@ -69,16 +67,6 @@ def test_recorded_errors_of_a_real_server(name: str, status: int, kind: ErrorKin
     assert error.kind is kind
 
 
-REPLY = Reply(
-    model="served",
-    text="Two words.",
-    call=ToolCall("bash", {"command": 'echo "usage" "error" data: {}'}),
-    counts=Counts(prompt=1000, completion=90, cached=600, reasoning=30),
-)
-ASKED = Conversation(
-    model="m", stream=True, wants_usage=True, tools={}, system="", first="", last="", results=0,
-    results_since_prompt=0, answers=0, size_chars=10,
-)  # fmt: skip
 EXPECTED = {
     "chat": TokenUsage(input=400, cache_read=600, output=60, reasoning=30),
     "messages": TokenUsage(input=400, cache_read=600, cache_write=0, output=90),
@@ -90,7 +78,7 @@ EXPECTED = {
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @given(cuts=st.lists(st.integers(0, 6000), max_size=40), crlf=st.booleans())
 def test_any_split_of_a_stream_tells_the_same(protocol: Protocol, cuts: list[int], crlf: bool) -> None:
-    stream = b"".join(RENDERERS[protocol].events(REPLY, ASKED, 0))
+    stream = stream_of(protocol)
     stream = stream.replace(b"\n", b"\r\n") if crlf else stream
 
     answer = read(protocol, split(stream, cuts))
@@ -101,7 +89,7 @@ def test_any_split_of_a_stream_tells_the_same(protocol: Protocol, cuts: list[int
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @given(cut=st.integers(0, 6000))
 def test_a_whole_answer_tells_the_same_as_its_stream(protocol: Protocol, cut: int) -> None:
-    body = json.dumps(RENDERERS[protocol].whole(REPLY, 0)).encode()
+    body = whole_of(protocol)
 
     answer = read(protocol, [body[:cut], body[cut:]], streaming=False)
 
@@ -130,6 +118,20 @@ def test_noise_never_raises_and_any_split_reads_it_alike(noise: bytes, cuts: lis
             answers.append(parser.finish())
             classify(status=200, headers={}, error=answers[-1].error, now_epoch=NOW)
         assert answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@settings(max_examples=250)
+@given(data=st.data(), cuts=st.lists(st.integers(0, 6000), max_size=10), streaming=st.booleans())
+def test_a_damaged_answer_never_raises_and_any_split_reads_it_alike(
+    protocol: Protocol, data: st.DataObject, cuts: list[int], streaming: bool
+) -> None:
+    body = data.draw(damaged(protocol))
+
+    answer = read(protocol, [body], streaming=streaming)
+
+    assert read(protocol, split(body, cuts), streaming=streaming) == answer
+    classify(status=200, headers={}, error=answer.error, now_epoch=NOW)
 
 
 def test_an_event_beyond_the_cap_is_skipped_and_the_rest_still_read() -> None:
@@ -179,6 +181,25 @@ def test_what_gemini_leaves_out_is_unknown_and_its_own_tools_add_to_the_input() 
     assert told(refused) == Answer(model_served="m", complete=True)
     # As the same API answers those who signed in with an account.
     assert told(wrapped) == Answer(model_served="m", usage=TokenUsage(input=39, output=2), complete=True)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_conversation_is_known_by_its_tools_and_its_beginning(protocol: Protocol) -> None:
+    def body(*said: tuple[str, str], tools: tuple[str, ...] = ("bash", "write")) -> dict[str, object]:
+        key = {"responses": "input", "gemini": "contents"}.get(protocol, "messages")
+        part = "parts" if protocol == "gemini" else "content"
+        offered = [{"name": name} for name in tools]
+        shapes = {"chat": [{"function": one} for one in offered], "gemini": [{"functionDeclarations": offered}]}
+        messages = [{"role": role, part: [{"text": words}]} for role, words in said]
+        return {"model": "m", key: messages, "tools": shapes.get(protocol, offered)}
+
+    first = fingerprints(protocol, body(("system", "today"), ("user", "do it")))
+    later = fingerprints(protocol, body(("user", "do it"), ("user", "go on"), tools=("write", "bash")))
+    assert first == later
+    assert all(first)
+    other = fingerprints(protocol, body(("user", "\ud800"), tools=("bash",)))
+    assert [one != two for one, two in zip(first, other, strict=True)] == [True, True]
+    assert fingerprints(protocol, {"model": "m"}) == ("", "")
 
 
 def test_usage_that_was_not_told_is_unknown() -> None:

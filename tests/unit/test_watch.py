@@ -318,6 +318,23 @@ def test_an_agent_that_compacts_itself_gets_the_time_for_it() -> None:
     assert stubborn == [Action.CONTINUE] * 4 + [Action.COMPACT]
 
 
+def test_a_compaction_that_only_the_gateway_sees_makes_room() -> None:
+    watch = Watch(replace(frame(self_compacting=True), context_window=20_000))
+    crowded = replace(answer(17_500), tools="t", opening="task", request_bytes=9)
+    assert watch.see(crowded, START).action is Action.WARN
+    assert watch.see(ASKED, START).action is Action.CONTINUE
+    smaller = replace(answer(6_000), tools="t", opening="summary")
+    assert watch.see(smaller, START).action is Action.CONTINUE
+    assert (watch.context_tokens, watch.compactions) == (6_000, 1)
+
+
+def test_a_session_that_only_compacts_is_ended() -> None:
+    watch = Watch(frame(self_compacting=True))
+    for _ in range(3):
+        assert watch.see(Compacted(), START) == watch.see(turn(600), START) == CONTINUE
+    assert watch.see(Compacted(), START).outcome is Outcome.COMPACTION_FAILED
+
+
 def test_what_an_agent_states_counts_where_no_price_is_known() -> None:
     unpriced = Watch(frame())
     unpriced.see(turn(stated=1_000), START)

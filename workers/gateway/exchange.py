@@ -1,7 +1,6 @@
 """One model request on its way through the gateway: what is counted of it, and the event that it ends in."""
 
 import logging
-import re
 import time
 from typing import Protocol as TypingProtocol
 from urllib.parse import unquote
@@ -9,6 +8,8 @@ from urllib.parse import unquote
 from multidict import CIMultiDictProxy
 
 from orchestrator.domain.events import ErrorKind, ErrorSeen, OutputSeen, RequestEnded, RequestStarted
+from workers.gateway.cassette import GEMINI_CALL, End
+from workers.gateway.conversation import fingerprints
 from workers.gateway.errors import classify
 from workers.gateway.headers import limit_headers
 from workers.gateway.jsonvalues import parse_object, text
@@ -18,8 +19,6 @@ from workers.gateway.routes import GatewayEvent, Route
 _log = logging.getLogger(__name__)
 # Calls that make a model answer; everything else (model lists, token counts) passes without an event.
 _ANSWERING = ("/chat/completions", "/completions", "/messages", "/responses", "/responses/compact")
-# Gemini names the model and the call in the path.
-_GEMINI_CALL = re.compile(r"/models/([^/]+):(?:generateContent|streamGenerateContent)$")
 # A flowing answer is reported as a sign of life this often.
 _SIGN_SECONDS = 1.0
 
@@ -43,11 +42,12 @@ class Exchange:
         self.route = route
         self.request_id = request_id
         self.path = path.partition("?")[0]
-        gemini = _GEMINI_CALL.search(self.path)
+        gemini = GEMINI_CALL.search(self.path)
         self.reported = method == "POST" and (gemini is not None or self.path.endswith(_ANSWERING))
         self.request_bytes = 0
         self.response_bytes = 0
         self._model = unquote(gemini[1]) if gemini else None
+        self._tools = self._opening = ""
         self._began = time.monotonic()
         self._first_byte: float | None = None
         self._told_at = self._began
@@ -55,20 +55,26 @@ class Exchange:
         self._headers: dict[str, str] = {}
         self._parser: AnswerParser | None = None
         self._open = False
+        self._recorder = route.recorder.begin(method, self.path) if route.recorder else None
 
     def started(self, body: bytes | None) -> None:
         """The request is about to be forwarded. `body` is None when it is too large to be looked into."""
+        self._open = True
+        if self._recorder:
+            self._recorder.asked(body)
         if not self.reported:
             return
         value = parse_object(body) if body else None
         self._model = self._model or (text(value, "model") if value else None)
-        self._open = True
+        self._tools, self._opening = fingerprints(self.route.protocol, value) if value else ("", "")
         self._emit(RequestStarted(request_id=self.request_id, model=self._model))
 
     def answered(self, head: Head) -> None:
         """The upstream's status and headers are here."""
         self._status = head.status
         self._headers = limit_headers(head.headers)
+        if self._recorder:
+            self._recorder.answered(head.status, head.headers)
         packed = head.headers.get("Content-Encoding", "identity").lower() != "identity"
         if self.reported and not packed:
             streaming = head.headers.get("Content-Type", "").lower().startswith("text/event-stream")
@@ -79,6 +85,8 @@ class Exchange:
         if self._first_byte is None:
             self._first_byte = time.monotonic()
         self.response_bytes += len(chunk)
+        if self._recorder:
+            self._recorder.passed(chunk)
         alive = self._read(chunk)
         now = time.monotonic()
         if self.reported and alive and now - self._told_at >= _SIGN_SECONDS:
@@ -100,11 +108,20 @@ class Exchange:
             self._parser = None
             return True
 
-    def ended(self, broken: str | None = None) -> None:
-        """The answer is through, or the connection broke for the reason given. Later calls do nothing."""
+    def ended(self, broken: str | None = None, *, left: bool = False) -> None:
+        """The answer is through, or the connection broke for the reason given. Later calls do nothing.
+
+        `left`: it was the agent that went away, or its stage that ended.
+        """
         if not self._open:
             return
         self._open = False
+        if self._recorder:
+            self._recorder.ended(End.LEFT if left else End.BROKEN if broken else End.WHOLE)
+        if self.reported:
+            self._report(broken)
+
+    def _report(self, broken: str | None) -> None:
         answer = self._answer()
         now = time.monotonic()
         self._emit(
@@ -121,6 +138,8 @@ class Exchange:
                 error=self._error(answer, broken),
                 limit_headers=self._headers,
                 path=self.path,
+                tools=self._tools,
+                opening=self._opening,
             )
         )
 

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 
 from orchestrator.domain.events import OutputSeen, RequestEnded, RequestStarted
 from orchestrator.domain.fleet import Protocol
+from workers.gateway.recording import StageRecorder
 
 GatewayEvent = OutputSeen | RequestStarted | RequestEnded
 _VERSION_AT_END = re.compile(r"/v\d+[a-z0-9]*$")
@@ -25,7 +26,7 @@ class Route:
     `upstream`: the server's base URL. When it ends in a version (`/v1`, `/api/paas/v4`) that one replaces the
     agent's `/v1` or `/v1beta`; otherwise the agent's path is appended as it is. `secret`: the real key, None for
     servers without one. `on_event` is called from the gateway's thread: it must be quick and must not call the
-    gateway.
+    gateway. `recorder`: keeps all traffic of the stage.
     """
 
     attempt_id: str
@@ -34,6 +35,7 @@ class Route:
     protocol: Protocol
     on_event: Callable[[GatewayEvent], None]
     secret: str | None = field(default=None, repr=False)
+    recorder: StageRecorder | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
