@@ -49,6 +49,8 @@ from orchestrator.domain.usage import Prices, TokenUsage, add_known, cost_usd_mi
 _RATE_LIMITS = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.OVERLOADED})
 # Nobody waits these out in place: the first is over in hours, the second when somebody pays.
 _PARKING = frozenset({ErrorKind.USAGE_LIMIT, ErrorKind.QUOTA_EXHAUSTED})
+# What an agent calls an answer of which it keeps the status alone.
+_VAGUE = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.UNKNOWN})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +240,8 @@ class Watch:
             self._answered(now)
 
     def _error(self, error: ErrorSeen, now: float) -> None:
-        self.last_error = error
+        if not _repeats_vaguely(error, self.last_error):
+            self.last_error = error
         if error.kind not in _RATE_LIMITS | _PARKING:
             return
         self.reset_epoch = error.resets_at_epoch or self.reset_epoch
@@ -337,6 +340,11 @@ def _is_progress(event: Event) -> bool:
     if isinstance(event, RequestEnded):
         return event.error is None
     return not isinstance(event, RequestStarted | AgentEnded | ErrorSeen | QuotaSeen | LimitsChanged)
+
+
+def _repeats_vaguely(error: ErrorSeen, last: ErrorSeen | None) -> bool:
+    """Whether an agent tells again, in coarser words, what the gateway has told of the same answer."""
+    return last is not None and error.kind in _VAGUE and error.status == last.status
 
 
 def repeated_period(calls: tuple[str, ...], repeats: int) -> int | None:

@@ -49,6 +49,8 @@ from workers.supervision.supervisor import run_stage
 pytestmark = pytest.mark.agents
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 90
+_IN_CI = ("opencode", "codex", "claude", "mini", "reference")
+_WHERE_INSTALLED = ("gemini", "qwen", "pi")
 # By themselves they ask for half a minute before they give in.
 _FEW_RETRIES = {"CLAUDE_CODE_MAX_RETRIES": "1", "MSWEA_MODEL_RETRY_STOP_AFTER_ATTEMPT": "2"}
 _HASTY = Limits(grace=2.0)
@@ -118,7 +120,7 @@ def _installed(name: str) -> bool:
 
 def _missing(name: str) -> NoReturn:
     reason = f"{name} is not installed: {adapter(name).install_hint()}"
-    if os.environ.get("CI", "").lower() in {"1", "true"}:
+    if name in _IN_CI and os.environ.get("CI", "").lower() in {"1", "true"}:
         pytest.fail(reason)
     pytest.skip(reason)
 
@@ -238,9 +240,9 @@ def _cancel(inbox: StageInbox, file: Path) -> None:
     inbox.order_end(Outcome.CANCELLED, "a person has cancelled it")
 
 
-@pytest.fixture(params=["opencode", "codex", "claude", "mini", "reference"])
+@pytest.fixture(params=[*_IN_CI, *_WHERE_INSTALLED])
 def bench(request: pytest.FixtureRequest, server: str, gateway: Gateway, tmp_path: Path) -> Bench:
-    """Each of the agents that CI runs."""
+    """Each agent: those that CI runs, and the others where somebody has installed them."""
     if not _installed(request.param):
         _missing(request.param)
     return Bench(agent=request.param, server=server, gateway=gateway, folder=tmp_path)
@@ -260,7 +262,8 @@ def test_an_agent_does_its_task_from_300_kb_in_spite_of_a_refusal_and_is_resumed
     turn = next(turn.usage for turn in reading.of(TurnEnded) if not turn.subagent)
     assert ((turn.input or 0) + (turn.cache_write or 0), turn.cache_read) == (200, 700)
     assert told.stream_usage.total == told.gateway_usage.total, "the agent's account and the gateway's"
-    assert [call.ok for call in reading.of(ToolCalled)][:2] == [True, True]
+    ok = None if bench.agent == "gemini" else True  # it does not tell whether a command failed
+    assert [call.ok for call in reading.of(ToolCalled)][:2] == [ok, ok]
     assert reading.of(MessageSaid)[0].text == "Looking."
     assert told.models_served == {"scripted-model"}
     if bench.agent != "mini":  # it cannot

@@ -137,6 +137,17 @@ def test_silence_after_an_error_that_was_overcome_is_the_agents() -> None:
     assert watch.tick(START + 62).outcome is Outcome.IDLE_TIMEOUT
 
 
+def test_what_an_agent_says_more_vaguely_than_the_gateway_hides_no_error() -> None:
+    watch = Watch(frame())
+    overflow = ErrorSeen(kind=ErrorKind.CONTEXT_OVERFLOW, status=400)
+    watch.see(answer(error=overflow), START + 1)
+    watch.see(ErrorSeen(kind=ErrorKind.BAD_REQUEST, status=400), START + 2)
+    assert watch.last_error == overflow
+    other = ErrorSeen(kind=ErrorKind.BAD_REQUEST, status=404)
+    watch.see(other, START + 3)
+    assert watch.last_error == other
+
+
 def test_a_tool_that_runs_silently_is_silence() -> None:
     watch = Watch(frame(idle_timeout=60))
     watch.see(TOOL, START + 1)

@@ -50,6 +50,7 @@ def program_version(argv: Sequence[str], env: Mapping[str, str]) -> str | None:
     """The version in the first line that a version command prints; None when it cannot be asked.
 
     That is its first word with a digit in front (`codex-cli 0.169.0`, `2.1.329 (Claude Code)`), else its last word.
+    Standard error counts where standard output is empty: pi keeps that for its answers.
 
     It gets a HOME of its own, because some programs fill it when they are only asked for their version.
     """
@@ -70,7 +71,7 @@ def program_version(argv: Sequence[str], env: Mapping[str, str]) -> str | None:
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
-    words = done.stdout.decode("utf-8", "replace").split("\n", 1)[0].split()
+    words = (done.stdout or done.stderr).decode("utf-8", "replace").split("\n", 1)[0].split()
     if not words or done.returncode != 0:
         return None
     return next((word for word in words if word[0].isdigit()), words[-1])
