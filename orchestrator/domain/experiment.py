@@ -171,7 +171,13 @@ LoopName = Literal["single", "staged", "tasks"]
 LOOP_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "single": (),
     "staged": ("max_builds",),
-    "tasks": ("max_decompose_depth", "investigate_batch_size", "verify_batch_size"),
+    "tasks": (
+        "max_decompose_depth",
+        "max_rejects",
+        "max_check_repairs",
+        "investigate_batch_size",
+        "verify_batch_size",
+    ),
 }
 
 
@@ -184,6 +190,12 @@ class Loop(Model):
     )
     max_decompose_depth: int = Field(
         3, ge=0, le=20, strict=True, description="tasks: how often a task may be split again."
+    )
+    max_rejects: int = Field(
+        2, ge=1, le=100, strict=True, description="tasks: refusals of a task before it is split, or given up."
+    )
+    max_check_repairs: int = Field(
+        2, ge=0, le=100, strict=True, description="tasks: repair tasks that failing checks may add behind the plan."
     )
     investigate_batch_size: int = Field(
         5, ge=1, le=1000, strict=True, description="tasks: tasks that one INVESTIGATE stage gets."

@@ -207,7 +207,8 @@ include:
         "stage_timeout, wall_timeout, idle_timeout, setup_timeout, grace, max_iterations, max_turns, max_tokens, "
         "max_cost_usd, max_failures, max_repeated_calls, max_output_bytes, max_memory_bytes, max_processes, "
         "max_disk_bytes, context_warn_percent, context_compact_percent, context_kill_percent, rate_limit_wait, "
-        "max_infra_attempts, max_builds, max_decompose_depth, investigate_batch_size, verify_batch_size",
+        "max_infra_attempts, max_builds, max_decompose_depth, max_rejects, max_check_repairs, "
+        "investigate_batch_size, verify_batch_size",
         "experiment.yaml:17: include[0].targt: is no axis of this matrix; accepted: did you mean 'target'? Known: "
         "target, profile, stage_timeout",
         "experiment.yaml:17: include[0].profile[1]: is no value of this axis (found 'zz'); accepted: a, b",

@@ -93,6 +93,23 @@ def adopt(git_dir: Path, *, branch: str, sha: str, own: Path) -> bool:
     return True
 
 
+def leave_note(git_dir: Path, name: str, text: str) -> bool:
+    """Put a file for the agent into the folder `bakeoff` of its `.git`, which holds nothing else afterwards.
+
+    False when what the agent made of its `.git` lets nothing be written there. No process of the job may live.
+    """
+    folder = git_dir / "bakeoff"
+    if not _is_real_dir(git_dir):
+        return False
+    try:
+        _discard(folder)
+        folder.mkdir()
+        (folder / name).write_text(text, encoding="utf-8")
+    except PermissionError:
+        return False
+    return True
+
+
 def write_ref(git_dir: Path, ref: str, sha: str) -> None:
     """Set a ref in a git directory of ours that nobody else writes."""
     path = git_dir / ref
