@@ -106,6 +106,9 @@ class Target(Model):
     prompt: Text | None = Field(None, description="The task as text, instead of a file.")
     setup: Text | None = Field(None, description="Shell command that prepares a fresh worktree.")
     checks: Mapping[Name, Check] = Field(default_factory=dict, description="Commands that tell whether it worked.")
+    plan: Text | None = Field(
+        None, description="tasks: file with the tasks, the same for every profile; relative to this file."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Target":
@@ -138,6 +141,7 @@ class Profile(Model):
     build: str = Field(description="Model of the stages that edit.")
     agent: str | None = Field(None, description="Default: the experiment's agent.")
     env: Env = Field(default_factory=dict, description="Extra environment of the agent.")
+    prompts: Mapping[Name, Text] = Field(default_factory=dict, description="As the experiment's, for this profile.")
 
     @model_validator(mode="before")
     @classmethod
@@ -237,6 +241,9 @@ class Experiment(Model):
     agent: str = Field("opencode", description="A built-in agent, or one of `agents`.")
     agents: Mapping[Name, CommandAgent] = Field(default_factory=dict, description="Your own agents.")
     loop: Loop = Loop()
+    prompts: Mapping[Name, Text] = Field(
+        default_factory=dict, description="Own prompt templates, stage to file; relative to this file."
+    )
     repeats: int = Field(1, ge=1, le=1000, strict=True)
     priority: int = Field(
         0,

@@ -58,6 +58,7 @@ class JobSpec(Model):
     agent_version: str | None
     command: CommandAgent | None = None
     env: Mapping[str, str] = Field(default_factory=dict)
+    prompts: Mapping[str, str] = Field(default_factory=dict, description="The user's own templates, by stage.")
     models: Mapping[str, ModelSpec] = Field(description="By role: reasoning, build.")
     loop: str
     max_builds: int

@@ -138,6 +138,38 @@ def test_the_ledger_says_the_same_in_the_database_in_the_tree_and_in_the_report(
     assert "tasks: 2 of 2 accepted" in lab.bakeoff("why", "1").out
 
 
+def test_every_profile_gets_the_plan_of_the_file_and_its_own_prompts(lab: Lab) -> None:
+    """What `why --json` printed of a run is a plan for others."""
+    run(lab, "manager")
+    (lab.root / "plan.json").write_text(lab.bakeoff("why", "1", "--json").out)
+    (lab.root / "own.md").write_text("stage: build\nMine, for $$5:\n\n$chosen\n")
+    lab.write_fleet(models={"manager": {"account": "cloud"}, "careless": {"account": "cloud"}})
+    lab.write(
+        experiment="shared",
+        agent="reference",
+        loop="tasks",
+        profiles={"one": "manager", "two": {"model": "careless", "prompts": {"build": "own.md"}}},
+        targets=[{"repo": "target", "base": "main", "task": "TASK.md", "plan": "plan.json"}],
+    )
+    done = lab.run()
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    jobs = json.loads(lab.bakeoff("report", "shared", "--json").out)["jobs"]
+    assert [(job["profile"], job["tasks_accepted"], job["tasks_planned"]) for job in jobs] == [
+        ("one", 2, 2),
+        ("two", 2, 2),
+    ]
+    query = (
+        "SELECT count(*) AS n FROM stages JOIN attempts a ON a.id = attempt_id WHERE job_id > 1 AND stage = 'plan'"
+    )
+    assert lab.results.rows(query) == [{"n": 0}], "nobody plans"
+    query = "SELECT sha256 FROM artifacts JOIN attempts a ON a.id = attempt_id WHERE job_id = ? AND name = ?"
+    ids = {job["profile"]: job["job_id"] for job in jobs}
+    (mine,) = lab.results.rows(query, [ids["two"], "02-build.prompt.md"])
+    assert (
+        lab.artifact(mine["sha256"]).read_text().startswith("stage: build\nMine, for $5:\n\n## Task 1\n\nwrite one")
+    )
+
+
 def test_killed_in_the_second_task_it_goes_on_there(lab: Lab) -> None:
     reached = lab.root / "reached"
     lab.write_fleet(models={"gated-tasks": {"account": "cloud"}})

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.domain.jobspec import JobSpec
-from workers.loops.prompts import render
+from workers.loops.prompts import stage_prompt
 from workers.loops.steps import LoopEnd, StageDone, StageOrder, guard_end, iteration_end, settle
 
 
@@ -15,5 +15,5 @@ def single(spec: JobSpec, history: Sequence[StageDone]) -> StageOrder | LoopEnd:
     if history and history[-1].outcome is None:
         return settle(history)
     return iteration_end(spec, history) or StageOrder(
-        stage="run", role="build", prompt=render("run", task=spec.target.task_text)
+        stage="run", role="build", prompt=stage_prompt(spec, "run", task=spec.target.task_text)
     )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from orchestrator.domain.jobspec import JobSpec
 from orchestrator.domain.outcome import Outcome
 from workers.loops.ledger import Due, Ledger, Task, due, ledger_of
-from workers.loops.prompts import render
+from workers.loops.prompts import render, stage_prompt
 from workers.loops.steps import CheckOrder, LoopEnd, StageDone, StageOrder, Step, guard_end, iteration_end, settle
 
 # A long plan must not fill the context of every stage.
@@ -62,8 +62,9 @@ def _settled(spec: JobSpec, ledger: Ledger, history: Sequence[StageDone]) -> Loo
 
 def _prompt(spec: JobSpec, ledger: Ledger, step: Due) -> str:
     chosen = [ledger.task(one) for one in step.tasks]
-    prompt = render(
-        f"tasks-{step.stage}",
+    prompt = stage_prompt(
+        spec,
+        step.stage,
         task=spec.target.task_text,
         plan="\n".join(_line(one) for one in ledger.tasks),
         chosen="\n\n".join(_section(one) for one in chosen),
