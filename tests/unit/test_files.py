@@ -208,7 +208,8 @@ include:
         "experiment.yaml:14: limits.stage_timeout[2]: is the same as value 0 (found 300); accepted: each value once",
         "experiment.yaml:15: limits.max_turn: is no limit; accepted: did you mean 'max_turns'? Known: "
         "stage_timeout, wall_timeout, idle_timeout, setup_timeout, grace, max_iterations, max_turns, max_tokens, "
-        "max_cost_usd, max_failures, max_repeated_calls, max_output_bytes, max_memory_bytes, max_processes, "
+        "max_cost_usd, max_failures, max_repeated_calls, max_repeated_stages, max_unchanged_stages, max_same_errors, "
+        "max_output_bytes, max_memory_bytes, max_processes, "
         "max_disk_bytes, context_warn_percent, context_compact_percent, context_kill_percent, rate_limit_wait, "
         "max_infra_attempts, max_builds, max_decompose_depth, max_rejects, max_check_repairs, "
         "investigate_batch_size, verify_batch_size",

@@ -122,9 +122,21 @@ def test_a_refused_task_is_built_again_with_the_reason_and_then_split() -> None:
 
 @pytest.mark.parametrize("outcome", sorted(RESUMABLE | {Outcome.AGENT_ERROR, Outcome.IDLE_TIMEOUT}))
 def test_failures_of_stages_refuse_and_split_nothing(outcome: Outcome) -> None:
-    history = [*refused_once(), done("build", outcome=outcome)]
-    assert [task.rejects for task in ledger_of(spec(), history).tasks] == [1, 0, 0]
-    assert due(spec(), ledger_of(spec(), history)) == Due("build", ("1",))
+    """Not in BUILD, not in VERIFY, and a DECOMPOSE that fails gives nothing up: each is simply due again."""
+    before = refused_once()
+    for _ in range(MAX_ANSWERS):
+        before.append(done("build", outcome=outcome))
+    assert [task.rejects for task in ledger_of(spec(), before).tasks] == [1, 0, 0]
+    assert due(spec(), ledger_of(spec(), before)) == Due("build", ("1",))
+    before += [done("build", commits=("x",)), KNOWN, done("build", commits=("y",))]
+    failed = replace(verdict(False, "1", "3"), outcome=outcome)
+    judged = [*before, *[failed] * MAX_ANSWERS]
+    assert ledger_of(spec(), judged) == ledger_of(spec(), before)
+    assert rejected_commits(spec(), judged) == ()
+    judged.append(verdict(False, "1", "3"))
+    assert due(spec(), ledger_of(spec(), judged)) == Due("decompose", ("1",))
+    split = [*judged, *[done("decompose", "{", outcome=outcome)] * MAX_ANSWERS]
+    assert ledger_of(spec(), split) == ledger_of(spec(), judged)
 
 
 def test_an_answer_that_cannot_be_read_is_asked_for_again_and_not_for_ever() -> None:
@@ -150,9 +162,9 @@ def test_the_last_stages_limit_says_how_far_the_plan_came() -> None:
 def accepted(its: JobSpec, history: list[StageDone]) -> list[StageDone]:
     """Go on from here with everything done well, until the loop asks for something else."""
     while isinstance(order := tasks(its, history), StageOrder):
-        history.append(
-            verdict(True, *(order.task or "").split(",")) if order.stage == "verify" else done(order.stage)
-        )
+        ids = (order.task or "").split(",")
+        one = verdict(True, *ids) if order.stage == "verify" else done(order.stage)
+        history.append(replace(one, task=order.task))
     return history
 
 
@@ -292,7 +304,8 @@ def test_every_plan_ends_with_each_task_in_one_final_state(
             break
         assert isinstance(order, StageOrder)
         roll = luck[number] if number < len(luck) else 1
-        history.append(_play(order.stage, (order.task or "").split(","), roll, f"c{number}"))
+        played = _play(order.stage, (order.task or "").split(","), roll, f"c{number}")
+        history.append(replace(played, task=order.task))
     else:
         raise AssertionError("the loop does not end")
     states = {task.state for task in ledger.tasks}

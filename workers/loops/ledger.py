@@ -3,7 +3,7 @@
 It is derived from the history alone, each time anew, so a job that is picked up again has the same one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -132,6 +132,14 @@ def due(spec: JobSpec, ledger: Ledger) -> Due | None:
 def ledger_of(spec: JobSpec, history: Sequence[StageDone]) -> Ledger:
     """The ledger after these stages. Never raises, whatever they answered."""
     ledger = _planned(spec.target.plan)
+    for after in ledgers(spec, history):
+        ledger = after
+    return ledger
+
+
+def ledgers(spec: JobSpec, history: Sequence[StageDone]) -> Iterator[Ledger]:
+    """The ledger after each of these stages; ends where nothing can follow any more."""
+    ledger = _planned(spec.target.plan)
     for done in history:
         step = due(spec, ledger)
         if step is None or ledger.stuck:
@@ -139,7 +147,7 @@ def ledger_of(spec: JobSpec, history: Sequence[StageDone]) -> Ledger:
         ledger = _after(spec, ledger, step, done)
         if done.checks is not None:
             ledger = _checked(spec, ledger, done.checks)
-    return ledger
+        yield ledger
 
 
 def rejected_commits(spec: JobSpec, history: Sequence[StageDone]) -> tuple[str, ...]:

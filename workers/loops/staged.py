@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from orchestrator.domain.jobspec import JobSpec
 from orchestrator.domain.outcome import Outcome
+from workers.loops.circles import circle_end, plain
 from workers.loops.prompts import stage_prompt
 from workers.loops.steps import LoopEnd, StageDone, StageOrder, guard_end, iteration_end, settle
 
@@ -26,7 +27,7 @@ def staged(spec: JobSpec, history: Sequence[StageDone]) -> StageOrder | LoopEnd:
             return settle(history)
         if len(builds) >= spec.max_builds:
             return LoopEnd(outcome=Outcome.ITERATION_LIMIT, detail=f"work remains after {len(builds)} BUILD stages")
-    stop = iteration_end(spec, history)
+    stop = iteration_end(spec, history) or circle_end(spec.limits, plain(history))
     if stop is not None:
         return stop
     if plan is None:

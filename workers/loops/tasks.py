@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from orchestrator.domain.jobspec import JobSpec
 from orchestrator.domain.outcome import Outcome
-from workers.loops.ledger import Due, Ledger, Task, due, ledger_of
+from workers.loops.circles import Past, circle_end
+from workers.loops.ledger import Due, Ledger, Task, due, ledger_of, ledgers
 from workers.loops.prompts import render, stage_prompt
 from workers.loops.steps import CheckOrder, LoopEnd, StageDone, StageOrder, Step, guard_end, iteration_end, settle
 
@@ -25,7 +26,7 @@ def tasks(spec: JobSpec, history: Sequence[StageDone]) -> Step:
     after = guard_end(spec, history) or (_settled(spec, ledger, history) if step is None else _stuck(ledger, step))
     if isinstance(after, CheckOrder):
         return after
-    end = after or iteration_end(spec, history)
+    end = after or iteration_end(spec, history) or circle_end(spec.limits, _past(spec, history))
     if end is not None:
         count = f"{ledger.done} of {len(ledger.planned)} tasks accepted" if ledger.tasks else "no plan"
         return LoopEnd(outcome=end.outcome, detail=f"{end.detail}; {count}")
@@ -36,6 +37,20 @@ def tasks(spec: JobSpec, history: Sequence[StageDone]) -> Step:
         prompt=_prompt(spec, ledger, step),
         task=",".join(step.tasks) or None,
     )
+
+
+def _past(spec: JobSpec, history: Sequence[StageDone]) -> list[Past]:
+    """A stage moves the run when the tasks stand as they never stood before; what is refused later moves nothing."""
+    seen = {_standing(ledger_of(spec, ()))}
+    past = []
+    for done, ledger in zip(history, ledgers(spec, history), strict=False):
+        past.append(Past(done=done, moved=_standing(ledger) not in seen))
+        seen.add(_standing(ledger))
+    return past
+
+
+def _standing(ledger: Ledger) -> tuple[tuple[str, str], ...]:
+    return tuple((task.id, task.state) for task in ledger.tasks)
 
 
 def _stuck(ledger: Ledger, step: Due) -> LoopEnd | None:
