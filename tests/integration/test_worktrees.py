@@ -23,7 +23,9 @@ from workers.worktrees.collect import (
     write_bundle,
     write_patch,
 )
+from workers.worktrees.folders import remove_tree
 from workers.worktrees.git import Git, GitError, Place
+from workers.worktrees.gitdir import leave_note
 from workers.worktrees.mirror import Mirror
 from workers.worktrees.naming import JobKey, component
 from workers.worktrees.sources import BadSource, SourceKind, inspect_source, parse_source
@@ -640,3 +642,36 @@ def test_a_revert_leaves_nothing_of_what_was_refused(job: JobTree) -> None:
     assert _everything(tree) == before
     assert not job.is_dirty()
     assert git(tree, "--git-dir", str(job.paths.git), "diff", "--stat", f"{refused}^", job.head) == ""
+
+
+def test_a_note_for_the_agent_is_in_no_diff_and_follows_nothing_that_the_agent_made(
+    job: JobTree, tmp_path: Path
+) -> None:
+    git_dir, note = job.paths.tree / ".git", job.paths.tree / ".git/bakeoff/tasks.json"
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "tasks.json").write_text("somebody's")
+
+    def fresh(text: str) -> bool:
+        return leave_note(git_dir, "tasks.json", text) and note.read_text() == text
+
+    assert fresh("one")
+    assert git(job.paths.tree, "status", "--porcelain") == ""
+    assert not job.is_dirty()
+    note.unlink()
+    note.symlink_to(outside / "tasks.json")
+    assert fresh("two")
+    remove_tree(note.parent)
+    note.parent.symlink_to(outside)
+    assert fresh("three")
+    remove_tree(note.parent)
+    note.parent.write_text("a file")
+    assert fresh("four")
+    note.parent.chmod(0)
+    assert fresh("five")
+    remove_tree(git_dir)
+    assert not leave_note(git_dir, "tasks.json", "six")
+    git_dir.symlink_to(outside)
+    assert not leave_note(git_dir, "tasks.json", "seven")
+    assert [path.name for path in outside.iterdir()] == ["tasks.json"]
+    assert (outside / "tasks.json").read_text() == "somebody's"

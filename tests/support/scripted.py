@@ -144,6 +144,8 @@ _MODELS: dict[str, list[object]] = {
             ]
         },
     ],
+    # Reads as much as crowds the others, into a larger window.
+    "reader": [{"turns": [{"bash": "ls", "usage": _CROWD}, {"say": "First this, then that.", "usage": _CROWD}]}],
     "crowded": [
         {"match": {"first": "# Hand-over"}, "turns": [{"bash": "echo two >> steps.txt"}, {"say": "Done."}]},
         {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"bash": "echo lost >> steps.txt"}]},
