@@ -668,6 +668,7 @@ def test_a_note_for_the_agent_is_in_no_diff_and_follows_nothing_that_the_agent_m
     note.parent.write_text("a file")
     assert fresh("four")
     note.parent.chmod(0)
+    git_dir.chmod(0)
     assert fresh("five")
     remove_tree(git_dir)
     assert not leave_note(git_dir, "tasks.json", "six")

@@ -210,6 +210,18 @@ def test_a_repair_that_is_refused_to_the_last_is_no_complete_run() -> None:
     assert end.outcome is Outcome.CHECKS_FAILED
 
 
+def test_a_repair_goes_on_also_where_what_asked_for_it_is_not_on_record() -> None:
+    its = spec(checks={"test": Check(run="make test")})
+    history = [*accepted(its, [PLAN]), done("build", task="c1", commits=("x",))]
+    assert due(its, ledger_of(its, history)) == Due("verify", ("c1",))
+    history = accepted(its, history)
+    assert tasks(its, history) == CheckOrder()
+    history[-1] = replace(history[-1], checks="")
+    end = tasks(its, history)
+    assert isinstance(end, LoopEnd)
+    assert end.outcome is Outcome.COMPLETE
+
+
 class _Hidden(Check):
     hidden: bool = True
 

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from workers.worktrees.folders import remove_tree
 from workers.worktrees.git import GitError
 
 _SHA = re.compile(r"[0-9a-f]{40}")
@@ -102,7 +103,10 @@ def leave_note(git_dir: Path, name: str, text: str) -> bool:
     if not _is_real_dir(git_dir):
         return False
     try:
-        _discard(folder)
+        git_dir.chmod(stat.S_IMODE(git_dir.stat().st_mode) | stat.S_IRWXU)
+        if _is_real_dir(folder):
+            remove_tree(folder)
+        folder.unlink(missing_ok=True)
         folder.mkdir()
         (folder / name).write_text(text, encoding="utf-8")
     except PermissionError:
