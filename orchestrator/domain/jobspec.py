@@ -7,9 +7,12 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from orchestrator.domain.experiment import Check, CommandAgent, Model
+from orchestrator.domain.base import Model
+from orchestrator.domain.check import PinnedCheck
+from orchestrator.domain.experiment import CommandAgent
 from orchestrator.domain.fleet import LeasePolicy, ModelPrices, Protocol
 from orchestrator.domain.limits import Limits
+from orchestrator.domain.tampering import TamperPolicy
 
 
 class ModelSpec(Model):
@@ -37,7 +40,9 @@ class TargetSpec(Model):
     sha: str
     task_text: str
     setup: str | None = None
-    checks: Mapping[str, Check] = Field(default_factory=dict)
+    checks: Mapping[str, PinnedCheck] = Field(default_factory=dict)
+    protected: tuple[str, ...] = ()
+    tampering: TamperPolicy = TamperPolicy.REPORT
 
 
 class JobSpec(Model):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from orchestrator.files.cross import (
     check_windows,
     sound_parts,
 )
+from orchestrator.files.hidden import HiddenFiles, read_hidden
 from orchestrator.files.source import read_text
 from orchestrator.files.toml_tree import parse_toml
 from orchestrator.files.tree import Data, Tree, check_values
@@ -41,6 +42,7 @@ class Loaded:
     experiment: Experiment
     fleet: Fleet
     path: Path
+    hidden: HiddenFiles = field(default_factory=HiddenFiles)
 
 
 def load_experiment(path: Path | str, *, agents: Collection[str] = BUILT_IN_AGENTS) -> Loaded:
@@ -60,10 +62,11 @@ def load_experiment(path: Path | str, *, agents: Collection[str] = BUILT_IN_AGEN
         _check_together(tree, fleet_tree, agents)
     if experiment and not tree.faults:
         check_matrix(tree, experiment)
+    hidden = read_hidden(tree, experiment, path.absolute().parent) if experiment else HiddenFiles()
     _raise_faults([*tree.faults, *(fleet_tree.faults if fleet_tree else ())])
     assert experiment is not None  # no faults
     assert fleet is not None
-    return Loaded(experiment=experiment, fleet=fleet, path=path)
+    return Loaded(experiment=experiment, fleet=fleet, path=path, hidden=hidden)
 
 
 def load_fleet(path: Path | str) -> Fleet:

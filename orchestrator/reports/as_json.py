@@ -7,7 +7,7 @@ from enum import Enum
 
 from orchestrator.analysis.judge import end_word, group_checks, is_solved, standing
 from orchestrator.analysis.measure import Measure
-from orchestrator.analysis.rows import CheckRow, JobRow, StageRow
+from orchestrator.analysis.rows import CheckRow, JobRow, StageRow, by_job
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.summary import VariantSummary
 from orchestrator.reports.options import ReportOptions
@@ -17,6 +17,9 @@ SCHEMA = "bakeoff-report/1"
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
+# Of summed-up cases and paths. Those of one job are bounded where they are recorded.
+MAX_CASES = 5000
+
 _WITHHELD = {"final_text", "error_text"}
 
 
@@ -24,9 +27,8 @@ def document(study: Study, options: ReportOptions) -> dict[str, Json]:
     """The document as JSON values. Unknown is null. Texts of agents are null unless asked for."""
     evidence = study.evidence
     checks = group_checks(evidence.checks)
-    stages: dict[int, list[StageRow]] = {}
-    for stage in evidence.stages:
-        stages.setdefault(stage.job_id, []).append(stage)
+    stages = by_job(evidence.stages)
+    cases, changes = by_job(evidence.cases), by_job(evidence.changes)
     return {
         "schema": SCHEMA,
         "experiment": evidence.experiment,
@@ -43,8 +45,22 @@ def document(study: Study, options: ReportOptions) -> dict[str, Json]:
         "resources": _plain(study.resources, options),
         "local_shares": _plain(study.offloads, options),
         "checks": _plain(study.checks, options),
+        "cases": {
+            "changed": _plain(study.cases_changed[:MAX_CASES], options),
+            "left_out": max(0, len(study.cases_changed) - MAX_CASES),
+            "cut": evidence.cases_cut,
+        },
+        "tampering": _plain(study.tampering, options),
+        "protected_changes": _plain(study.changes[:MAX_CASES], options),
         "legacy_scores": _plain(study.legacy, options),
-        "jobs": [_job(job, checks.get(job.job_id, []), stages.get(job.job_id, []), options) for job in evidence.jobs],
+        "jobs": [
+            {
+                **_job(job, checks.get(job.job_id, []), stages.get(job.job_id, []), options),
+                "case_changes": _plain(cases.get(job.job_id, []), options),
+                "changes_to_judges": _plain(changes.get(job.job_id, []), options),
+            }
+            for job in evidence.jobs
+        ],
         "machine_notes": _plain(evidence.notes, options),
     }
 
@@ -70,7 +86,7 @@ def _summary(study: Study, entry: VariantSummary) -> Json:
     }
 
 
-def _job(job: JobRow, checks: list[CheckRow], stages: list[StageRow], options: ReportOptions) -> Json:
+def _job(job: JobRow, checks: list[CheckRow], stages: list[StageRow], options: ReportOptions) -> dict[str, Json]:
     made = _plain(job, options)
     assert isinstance(made, dict)
     return {

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.clock import boot_seconds
-from orchestrator.domain.check import CheckStatus
-from orchestrator.domain.experiment import Check
+from orchestrator.domain.check import CheckStatus, PinnedCheck
 from orchestrator.domain.outcome import Outcome
+from orchestrator.storage.artifacts import ArtifactStore
 from tests.support.processes import children, kill
 from tests.support.waiting import until
 from workers.checks import CheckResult, run_checks
@@ -59,13 +59,26 @@ def frame() -> Iterator[CommandFrame]:
     inbox.close()
 
 
-def judge(job: JobTree, frame: CommandFrame, setup: str | None = None, **commands: str | Check) -> list[CheckResult]:
-    checks = {name: Check(run=run) if isinstance(run, str) else run for name, run in commands.items()}
-    return run_checks(checks, job=job, sha=job.head, frame=frame, env=ENV, setup=setup)
+def judge(
+    job: JobTree, frame: CommandFrame, setup: str | None = None, **commands: str | PinnedCheck
+) -> list[CheckResult]:
+    checks = {name: PinnedCheck(run=run) if isinstance(run, str) else run for name, run in commands.items()}
+    return run_checks(checks, job=job, sha=job.head, frame=frame, env=ENV, keep=store(job).put, setup=setup)
+
+
+def store(job: JobTree) -> ArtifactStore:
+    return ArtifactStore(job.paths.run.parents[5] / "artifacts")
+
+
+def log_of(job: JobTree, result: CheckResult) -> str:
+    assert result.last is not None
+    return store(job).read(result.last.log_sha256).decode()
 
 
 def summary(results: list[CheckResult]) -> list[tuple[str, str, int | None, str | None]]:
-    return [(item.name, item.status.value, item.exit_code, item.reason) for item in results]
+    return [
+        (item.name, item.status.value, item.last.exit_code if item.last else None, item.reason) for item in results
+    ]
 
 
 def test_each_check_has_its_own_result_and_log(job: JobTree, frame: CommandFrame) -> None:
@@ -75,10 +88,10 @@ def test_each_check_has_its_own_result_and_log(job: JobTree, frame: CommandFrame
         ("bad", "fail", 3, "exit code 3"),
         ("gone", "fail", 127, "exit code 127"),
     ]
-    logs = [item.log.read_text() for item in results if item.log]
+    logs = [log_of(job, item) for item in results]
     assert sorted(logs[0].split()) == ["base", "err"]
     assert "not found" in logs[2]
-    assert all((item.seconds or 0) > 0 for item in results)
+    assert all(item.last is not None and item.last.seconds > 0 for item in results)
 
 
 def test_the_commit_is_judged_not_the_tree(job: JobTree, frame: CommandFrame) -> None:
@@ -112,9 +125,10 @@ def test_after_a_failed_setup_nothing_is_run(job: JobTree, frame: CommandFrame, 
 
 def test_a_time_out_is_a_fail_and_leaves_no_process(job: JobTree, frame: CommandFrame, tmp_path: Path) -> None:
     hang = f"setsid sleep 300 & echo $! > {tmp_path}/pid; sleep 300"
-    results = judge(job, frame, slow=Check(run=hang, timeout=0.5), next="true")
+    results = judge(job, frame, slow=PinnedCheck(run=hang, timeout=0.5), next="true")
     assert summary(results) == [("slow", "fail", None, "timeout"), ("next", "pass", 0, None)]
-    assert 0.5 <= (results[0].seconds or 0) < 10
+    assert results[0].last is not None
+    assert results[0].last.seconds >= 0.5
     _assert_no_sleepers(job)
 
 
@@ -138,7 +152,9 @@ def test_a_check_that_is_killed_says_by_what(job: JobTree, frame: CommandFrame) 
 
 
 def test_a_check_that_cannot_be_started_is_an_error(job: JobTree, frame: CommandFrame) -> None:
-    results = run_checks({"x": Check(run="true")}, job=job, sha=job.head, frame=frame, env={"PATH": "/nonexistent"})
+    checks = {"x": PinnedCheck(run="true")}
+    env = {"PATH": "/nonexistent"}
+    results = run_checks(checks, job=job, sha=job.head, frame=frame, env=env, keep=store(job).put)
     assert results[0].status is CheckStatus.ERROR
     assert "exec_failed" in (results[0].reason or "")
 
@@ -163,7 +179,8 @@ def test_a_check_whose_shim_is_killed_is_run_once_more(
     killer.start()
     (result,) = judge(job, frame, x=f"echo run >> {runs}; [ $(wc -l < {runs}) -gt {kills} ] || sleep 300")
     killer.join()
-    assert (result.status, result.exit_code) == ended
+    assert result.last is not None
+    assert (result.status.value, result.last.exit_code) == ended
 
 
 def test_an_order_to_end_stops_the_running_check_and_the_rest(job: JobTree, frame: CommandFrame) -> None:
@@ -189,16 +206,15 @@ def test_a_check_that_its_lease_has_ended_ends_the_attempt_also_when_a_renewal_c
 def test_a_log_is_bounded(job: JobTree, frame: CommandFrame) -> None:
     (result,) = judge(job, frame, loud="head -c 20000000 /dev/zero")
     assert result.status is CheckStatus.PASS
-    assert result.log is not None
-    assert result.log.stat().st_size < 5_000_000
+    assert len(log_of(job, result)) < 5_000_000
 
 
 def test_the_base_can_be_judged_beside_the_work(job: JobTree, frame: CommandFrame) -> None:
     (job.paths.tree / "a").write_text("worked\n")
     job.commit_stage("s", at_epoch_seconds=0)
-    check = {"base": Check(run="grep base a")}
+    check = {"base": PinnedCheck(run="grep base a")}
     for sha, status in ((job.base, CheckStatus.PASS), (job.head, CheckStatus.FAIL)):
-        (result,) = run_checks(check, job=job, sha=sha, frame=frame, env=ENV, kind="baseline")
+        (result,) = run_checks(check, job=job, sha=sha, frame=frame, env=ENV, keep=store(job).put, kind="baseline")
         assert result.status is status
 
 

@@ -230,7 +230,7 @@ include:
             "    task: task.md",
             "    tusk: task.md",
             "experiment.yaml:5: targets[0].tusk: is not a known key; accepted: did you mean 'task'? Known: name, "
-            "repo, worktree, base, task, prompt, setup, checks",
+            "repo, worktree, base, task, prompt, setup, checks, protected, tampering",
         ),
         (
             "    task: task.md",
