@@ -104,10 +104,11 @@ def _read(source: Path, place: str, room: int) -> HiddenFile:
         raise _Refused("are not there") from None
     except OSError as error:
         raise _Refused(f"contain {place!r}, which is a link or cannot be opened: {error.strerror}") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise _Refused(f"contain {place!r}, which is no regular file")
     with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise _Refused(f"contain {place!r}, which is no regular file")
         content = stream.read(room + 1)
     if len(content) > room:
         raise _Refused(f"are more than {MAX_PACK_BYTES} bytes")

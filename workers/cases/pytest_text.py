@@ -65,7 +65,7 @@ def _progress(lines: Sequence[str]) -> list[tuple[str, CaseStatus]]:
         if verbose := _verbose(line):
             found.append(verbose)
         elif worker := _WORKER.match(line):
-            found.append((worker[2], _WORDS[worker[1]]))
+            found.append((worker[2].rstrip(), _WORDS[worker[1]]))
     return found
 
 

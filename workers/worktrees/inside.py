@@ -24,9 +24,10 @@ def read_inside(root: Path, path: str, *, max_bytes: int) -> bytes:
             descriptor = os.open(name, flags, dir_fd=folder)
         except OSError as error:
             raise Outside(f"cannot be read: {error.strerror}") from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise Outside("is no regular file")
         with os.fdopen(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Outside("is no regular file")
             content = stream.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise Outside(f"has more than {max_bytes} bytes")
