@@ -98,7 +98,8 @@ def matches(glob: str, path: str) -> bool:
 
 @cache
 def _pattern(glob: str) -> re.Pattern[str]:
-    text = glob.casefold().rstrip("/")
+    # What takes the place of a whole folder, such as a link, is meant as well.
+    text = glob.casefold().rstrip("/").removesuffix("/**")
     anchor = "" if "/" in text else "(?:.*/)?"
     return re.compile(f"{anchor}{_body(text)}(?:/.*)?\\Z", re.DOTALL)
 
