@@ -11,7 +11,7 @@ from orchestrator.analysis.rows import CheckRow, JobRow, StageRow, by_job
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.summary import VariantSummary
 from orchestrator.reports.options import ReportOptions
-from orchestrator.reports.words import AGENT_TEXT_LIMIT, foreign_text
+from orchestrator.reports.words import AGENT_TEXT_LIMIT, foreign_text, one_line
 
 SCHEMA = "bakeoff-report/1"
 
@@ -21,6 +21,8 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 MAX_CASES = 5000
 
 _WITHHELD = {"final_text", "error_text"}
+# Names that agents gave: shown, and harmless to look at.
+_NAMES = {"case", "path"}
 
 
 def document(study: Study, options: ReportOptions) -> dict[str, Json]:
@@ -123,6 +125,8 @@ def _fields(value: object, options: ReportOptions) -> Json:
         found = getattr(value, entry.name)
         if entry.name in _WITHHELD:
             made[entry.name] = foreign_text(found, AGENT_TEXT_LIMIT) if options.agent_text and found else None
+        elif entry.name in _NAMES:
+            made[entry.name] = one_line(found)
         else:
             made[entry.name] = _plain(found, options)
     if isinstance(value, Measure):
