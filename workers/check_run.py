@@ -1,7 +1,7 @@
 """One run of a check: what its command's end means, and which cases it told."""
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.domain.check import CheckStatus, PinnedCheck
@@ -13,14 +13,15 @@ TIMEOUT = "timeout"
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRun:
-    """`exit_code` is negative for a signal, None when the command was ended from outside or never ran."""
+    """`exit_code` is negative for a signal, None when the command was ended from outside or never ran. Without room
+    on the disk nothing but the reason is known."""
 
     status: CheckStatus
-    exit_code: int | None
-    seconds: float
-    reason: str | None
-    log_sha256: str
-    reading: Reading
+    exit_code: int | None = None
+    seconds: float | None = None
+    reason: str | None = None
+    log_sha256: str | None = None
+    reading: Reading = field(default_factory=Reading)
 
 
 def judge_run(check: PinnedCheck, end: CommandEnd, *, tree: Path, log: Path, log_sha256: str) -> CheckRun:

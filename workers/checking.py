@@ -1,6 +1,6 @@
 """The checks of a job: on the final commit in a clean checkout, and once per target on the untouched base."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.domain.check import CheckStatus, HiddenPack, Verdict, verdict
 from orchestrator.domain.hidden import HiddenFile
@@ -93,7 +93,7 @@ def _record(spec: JobSpec, kind: str, result: CheckResult) -> CheckRecord:
         name=result.name,
         status=result.status,
         exit_code=last.exit_code if last else None,
-        seconds=sum(run.seconds for run in result.runs) if result.runs else None,
+        seconds=_total(run.seconds for run in result.runs),
         reason=result.reason,
         log_sha256=last.log_sha256 if last else None,
         hidden=result.hidden,
@@ -102,6 +102,13 @@ def _record(spec: JobSpec, kind: str, result: CheckResult) -> CheckRecord:
         replaced=result.replaced,
         all_runs=tuple(map(_run_record, result.runs)),
     )
+
+
+def _total(seconds: Iterable[float | None]) -> float | None:
+    """What all runs took; None when nothing ran, or nobody knows of one."""
+    found = list(seconds)
+    known = [one for one in found if one is not None]
+    return sum(known) if known and len(known) == len(found) else None
 
 
 def _run_record(run: CheckRun) -> CheckRunRecord:

@@ -5,6 +5,7 @@ them: the visible ones in the order of the file, so that a `test` may use what a
 Hidden files come just before their check. Nothing of a hidden check, its log included, stays in the job's folders.
 """
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from workers.worktrees.worktree import JobTree
 
 _SCENE = "checks-"
 _MAX_REPLACED = 50
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +169,13 @@ class _Scene:
         log = folder / f"{component(self._kind)}-check-{component(name)}{again}.log"
         if check.report and check.report.file:  # one of the commit's, or of the run before, tells nothing of this run
             remove_inside(self._paths.tree, check.report.file)
-        end = self._command(check.run, check.timeout, log)
+        try:
+            end = self._command(check.run, check.timeout, log)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            # Perhaps what the check itself wrote, and that goes with the checkout: the attempt's own work is kept.
+            return CheckRun(status=CheckStatus.ERROR, reason="no room left on the disk for its output")
         if end.order is not None:
             self._stop = f"{end.order.outcome}: {end.order.detail}"
         return judge_run(check, end, tree=self._paths.tree, log=log, log_sha256=self._keep(log))

@@ -21,6 +21,7 @@ from orchestrator.storage.artifacts import ArtifactStore
 from tests.faults.harness import disk
 from tests.support.processes import children, kill
 from tests.support.waiting import until
+from workers.check_run import CheckRun
 from workers.checks import Brought, CheckResult, run_checks, sweep_scenes
 from workers.command import CommandFrame
 from workers.supervision.inbox import StageInbox
@@ -86,7 +87,12 @@ def store(job: JobTree) -> ArtifactStore:
 
 def log_of(job: JobTree, result: CheckResult) -> str:
     assert result.last is not None
-    return store(job).read(result.last.log_sha256).decode()
+    return read(job, result.last)
+
+
+def read(job: JobTree, run: CheckRun) -> str:
+    assert run.log_sha256 is not None
+    return store(job).read(run.log_sha256).decode()
 
 
 def summary(results: list[CheckResult]) -> list[tuple[str, str, int | None, str | None]]:
@@ -105,7 +111,7 @@ def test_each_check_has_its_own_result_and_log(job: JobTree, frame: CommandFrame
     logs = [log_of(job, item) for item in results]
     assert sorted(logs[0].split()) == ["base", "err"]
     assert "not found" in logs[2]
-    assert all(item.last is not None and item.last.seconds > 0 for item in results)
+    assert all(item.last is not None and (item.last.seconds or 0) > 0 for item in results)
 
 
 def test_the_commit_is_judged_not_the_tree(job: JobTree, frame: CommandFrame) -> None:
@@ -142,7 +148,7 @@ def test_a_time_out_is_a_fail_and_leaves_no_process(job: JobTree, frame: Command
     results = judge(job, frame, slow=PinnedCheck(run=hang, timeout=0.5), next="true")
     assert summary(results) == [("slow", "fail", None, "timeout"), ("next", "pass", 0, None)]
     assert results[0].last is not None
-    assert results[0].last.seconds >= 0.5
+    assert (results[0].last.seconds or 0) >= 0.5
     _assert_no_sleepers(job)
 
 
@@ -368,7 +374,7 @@ def test_a_failed_check_is_run_again_and_every_run_is_kept(job: JobTree, frame: 
         ("never", "fail", ["fail", "fail"]),
         ("once", "fail", ["fail"]),
     ]
-    assert [store(job).read(one.log_sha256) for one in results[0].runs] == [b"1\n", b"2\n", b"3\n"]
+    assert [read(job, one) for one in results[0].runs] == ["1\n", "2\n", "3\n"]
 
 
 def test_cases_come_from_this_run_and_not_from_what_lay_there(job: JobTree, frame: CommandFrame) -> None:
@@ -418,11 +424,19 @@ def test_a_check_that_fills_the_disk_fails_and_gives_the_room_back(
     small = disk.Disk(tmp_path / "small")
     try:
         job = make_job(tmp_path / "small")
-        fill = "head -c 100M /dev/zero > big 2>/dev/null"
-        checks = {"fills": PinnedCheck(run=f"{fill} || {{ rm big; exit 5; }}"), "next": PinnedCheck(run="echo fine")}
+        fill = "head -c 100M /dev/zero > big"
+        checks = {
+            "fills": PinnedCheck(run=f"{fill} 2>/dev/null || {{ rm big; exit 5; }}"),
+            "next": PinnedCheck(run="echo fine"),
+            "stays": PinnedCheck(run=f"{fill}; cat /proc/self/status"),
+        }
         kept = ArtifactStore(tmp_path / "artifacts").put
         results = run_checks(checks, job=job, sha=job.head, frame=frame, env=ENV, keep=kept)
-        assert summary(results) == [("fills", "fail", 5, "exit code 5"), ("next", "pass", 0, None)]
+        assert summary(results) == [
+            ("fills", "fail", 5, "exit code 5"),
+            ("next", "pass", 0, None),
+            ("stays", "error", None, "no room left on the disk for its output"),
+        ]
         assert not (job.paths.run / "checks-final").exists()
     finally:
         small.close()

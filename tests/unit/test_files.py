@@ -604,6 +604,9 @@ SCHEMA_GOOD = [
     "profiles: {a: {model: b}}}",
     "{experiment: x, targets: [{repo: a, task: b}], profiles: {a: b}, "
     "limits: {grace: 3, stage_timeout: [1m, '2m 3s', 4], max_turns: [1, null]}}",
+    "{experiment: x, targets: [{repo: a, task: b, tampering: fail, protected: ['*.snap'], checks: "
+    "{c: {run: x, hidden: true, files: [y, z], report: {junit: r.xml}, reruns: 2, flaky: fail}, "
+    "d: {run: x, hidden: true, files: y, report: tap}}}], profiles: {a: b}}",
 ]
 SCHEMA_BAD = [
     "{experiment: x, targets: [{repo: a, task: b}], profiles: {a: b}, extra: 1}",
@@ -616,6 +619,10 @@ SCHEMA_BAD = [
     "{experiment: x, targets: [{repo: a, task: b}], profiles: {a: b}, limits: {gracy: 3}}",
     "{experiment: x, targets: [{repo: a, task: b}], profiles: {a: b}, loop: stages}",
     "{experiment: x, targets: [{repo: a, task: b}], profiles: {a: b}, include: [{targt: x}]}",
+    "{experiment: x, targets: [{repo: a, task: b, tampering: forbid}], profiles: {a: b}}",
+    "{experiment: x, targets: [{repo: a, task: b, checks: {c: {run: x, report: {xml: r}}}}], profiles: {a: b}}",
+    "{experiment: x, targets: [{repo: a, task: b, checks: {c: {run: x, report: {tap: a, go: b}}}}], "
+    "profiles: {a: b}}",
 ]
 
 
