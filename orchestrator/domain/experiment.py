@@ -20,7 +20,8 @@ _REMOTE_SCHEMES = ("https://", "http://", "ssh://", "git://", "file://")
 _KEY_SHAPE = re.compile(r"(?:sk-|ghp_|gho_|github_pat_|glpat-|hf_|xox[abp]-|AKIA|AIza)[A-Za-z0-9_-]{12,}")
 
 
-def _check_name(value: str) -> str:
+def check_name(value: str) -> str:
+    """The name as it is. Raises ValueError that says what names look like."""
     if not _NAME.fullmatch(value) or ".." in value or value.endswith((".lock", ".")):
         raise ValueError("1-64 letters, digits, '.', '_' or '-', beginning with a letter or digit")
     return value
@@ -62,7 +63,7 @@ def _check_inside(value: str) -> str:
     return value
 
 
-Name = Annotated[str, AfterValidator(_check_name)]
+Name = Annotated[str, AfterValidator(check_name)]
 RepoSource = Annotated[str, AfterValidator(_check_repo)]
 Env = Annotated[Mapping[str, str], AfterValidator(_check_env)]
 Text = Annotated[str, Field(min_length=1)]

@@ -10,6 +10,7 @@ from orchestrator.files import load_experiment
 from orchestrator.interop.findings import Finding
 from orchestrator.interop.ralph_conf import read_conf
 from orchestrator.interop.ralph_experiment import Files, to_files
+from orchestrator.interop.ralph_ledger import Ledger, read_ledger
 from orchestrator.interop.ralph_profiles import NO_PROFILES, read_profiles
 from orchestrator.scheduling.submit import ask_machine
 from orchestrator.settings import child_environment
@@ -51,21 +52,38 @@ def read_file(path: Path) -> str:
 
 
 def write_files(made: Files, folder: Path, *, force: bool) -> Path:
-    """Write both files, and check them; returns the experiment file. Raises Conflict where others are in the way."""
-    texts = {folder / "experiment.yaml": made.experiment, folder / "fleet.toml": made.fleet}
+    """Write both files and check them; returns the experiment file. Raises like `write_texts`, and InvalidInput."""
+    file = folder / "experiment.yaml"
+    write_texts({file: made.experiment, folder / "fleet.toml": made.fleet}, force=force)
+    load_experiment(file)
+    return file
+
+
+def write_texts(texts: Mapping[Path, str], *, force: bool) -> None:
+    """Write files. Raises Conflict, and writes nothing, where other content is in the way; Unavailable."""
     for path, text in texts.items():
         if not force and os.path.lexists(path) and not (path.is_file() and path.read_bytes() == text.encode()):
             raise Conflict(
                 f"{path} is there already, with other content: -o names another folder, --force writes over"
             )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, text in texts.items():
+    for path, text in texts.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise Unavailable(f"{path} cannot be written: {error.strerror}") from None
+
+
+def read_folder(folder: Path) -> Ledger:
+    """The ledger in a folder. One file may be missing, as after a run that was killed; NotFound without either."""
+    files = {name: folder / name for name in ("runs.jsonl", "iterations.jsonl")}
+    try:
+        data = {name: path.read_bytes() for name, path in files.items() if path.exists()}
     except OSError as error:
-        raise Unavailable(f"{folder} cannot be written: {error.strerror}") from None
-    load_experiment(folder / "experiment.yaml")
-    return folder / "experiment.yaml"
+        raise NotFound(f"{folder}: {error.strerror}") from None
+    if not data:
+        raise NotFound(f"{folder}: there is no runs.jsonl and no iterations.jsonl; name the folder of a ledger")
+    return read_ledger(data.get("runs.jsonl", b""), data.get("iterations.jsonl", b""))
 
 
 def look_at_target(experiment_file: Path) -> list[Finding]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.errors import ExitCode
+from orchestrator.domain.errors import Conflict, ExitCode
+from orchestrator.interop.ralph_import import write_texts
 from tests.support.lab import Lab
 from tests.support.repos import git
 
@@ -42,33 +43,22 @@ def imported(lab: Lab, *more: str) -> tuple[int, dict[str, list[dict[str, str]]]
     return done.code, json.loads(done.out) if done.out else {}
 
 
-def test_an_import_is_valid_and_planned_once_its_spec_is_at_the_base(lab: Lab) -> None:
-    code, told = imported(lab)
-    assert code == ExitCode.OK
-    file = lab.root / "001-greet" / "experiment.yaml"
-    assert lab.bakeoff("validate", str(file)).code == ExitCode.OK
-    (missing,) = [one for one in told["findings"] if one["kind"] == "spec_missing"]
-    assert missing["found"] == "the spec ralph/specs/greet.md does not exist at its base main"
-    assert lab.bakeoff("plan", str(file)).code == ExitCode.INVALID_INPUT
-
+def test_an_import_is_planned_once_its_spec_is_at_the_base(lab: Lab) -> None:
+    code, told = imported(lab, "--set", "BASE_REF=nowhere", "-o", "elsewhere")
+    assert (code, [one["kind"] for one in told["findings"]][-1]) == (ExitCode.OK, "base_unknown")
+    _, told = imported(lab)
+    assert told["findings"][-1]["kind"] == "spec_missing"
+    assert told["findings"][-1]["found"] == "the spec ralph/specs/greet.md does not exist at its base main"
     (lab.target / "ralph" / "specs").mkdir(parents=True)
     (lab.target / "ralph" / "specs" / "greet.md").write_text("Greet.")
     git(lab.target, "add", "-A")
     git(lab.target, "commit", "-q", "-m", "spec")
-    code, told = imported(lab)
-    assert code == ExitCode.OK
-    assert [one["kind"] for one in told["findings"] if one["kind"].startswith(("spec", "base", "repo"))] == []
-    planned = lab.bakeoff("plan", str(file), "--json")
+    planned = lab.bakeoff("plan", str(lab.root / "001-greet" / "experiment.yaml"), "--json")
     assert planned.code == ExitCode.OK, planned.err
     assert {job["profile"]: job["needs"] for job in json.loads(planned.out)["jobs"]} == {
         "hybrid": ["account:anthropic", "pool:vllm"],
         "opus": ["account:anthropic"],
     }
-
-
-def test_a_base_that_does_not_exist_is_reported(lab: Lab) -> None:
-    _, told = imported(lab, "--set", "BASE_REF=nowhere")
-    assert "base_unknown" in [one["kind"] for one in told["findings"]]
 
 
 def test_commands_in_a_conf_are_refused_and_never_run(lab: Lab) -> None:
@@ -79,9 +69,64 @@ def test_commands_in_a_conf_are_refused_and_never_run(lab: Lab) -> None:
     assert not (lab.root / "bad").exists()
 
 
-def test_other_files_are_not_written_over(lab: Lab) -> None:
-    assert imported(lab)[0] == ExitCode.OK
-    assert imported(lab)[0] == ExitCode.OK, "the same again is no conflict"
-    assert imported(lab, "--set", "MAX_ITERATIONS=9")[0] == ExitCode.CONFLICT
-    assert imported(lab, "--set", "MAX_ITERATIONS=9", "--force")[0] == ExitCode.OK
-    assert "max_iterations: 27" in (lab.root / "001-greet" / "experiment.yaml").read_text()
+def test_other_files_are_not_written_over(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "experiment.yaml"
+    write_texts({file: "one"}, force=False)
+    write_texts({file: "one"}, force=False)
+    with pytest.raises(Conflict, match="is there already"):
+        write_texts({file: "two", tmp_path / "other": "two"}, force=False)
+    assert (file.read_text(), (tmp_path / "other").exists()) == ("one", False)
+    write_texts({file: "two"}, force=True)
+    assert file.read_text() == "two"
+
+
+def ledger(folder: Path) -> None:
+    folder.mkdir()
+    stages = [{"run_id": f"r{n}", "iteration": 1, "stage": "BUILD", "model": "vllm:x", "cost": 0.5} for n in (1, 2)]
+    runs = [{"run_id": f"r{n}", "spec": "x.md", "profile": "p", "exit_reason": "complete"} for n in (1, 2)]
+    for name, records in (("runs.jsonl", runs), ("iterations.jsonl", stages)):
+        (folder / name).write_text("".join(json.dumps(one, separators=(",", ":")) + "\n" for one in records))
+
+
+def test_a_ledger_is_stored_once_reported_and_given_back(lab: Lab) -> None:
+    ledger(lab.root / "old")
+    first = lab.bakeoff("import", "ralph-ledger", "old")
+    assert (first.code, first.out.splitlines()[0]) == (ExitCode.OK, "old: 2 runs added, 0 were there already.")
+    again = lab.bakeoff("import", "ralph-ledger", "old/runs.jsonl")
+    assert again.out.splitlines()[0] == "old: 0 runs added, 2 were there already."
+    assert [(row["repeat"], row["state"], row["outcome"]) for row in lab.results.jobs()] == [
+        (1, "done", "complete"),
+        (2, "done", "complete"),
+    ]
+    assert lab.bakeoff("report", "old").code == ExitCode.OK
+    assert lab.bakeoff("why", "1").code == ExitCode.OK
+    assert lab.bakeoff("export", "ralph", "old", "-o", "new").code == ExitCode.OK
+    for name in ("runs.jsonl", "iterations.jsonl"):
+        assert (lab.root / "new" / name).read_text() == (lab.root / "old" / name).read_text()
+    assert lab.bakeoff("import", "ralph-ledger", "nowhere").code == ExitCode.NOT_FOUND
+
+
+def test_imported_and_run_experiments_do_not_mix(lab: Lab) -> None:
+    ledger(lab.root / "old")
+    lab.bakeoff("import", "ralph-ledger", "old", "--name", "lab")
+    lab.write()
+    refused = lab.bakeoff("submit", str(lab.file))
+    assert (refused.code, "was imported" in refused.err) == (ExitCode.CONFLICT, True)
+    lab.write(experiment="mine")
+    assert lab.bakeoff("submit", str(lab.file)).code == ExitCode.OK
+    refused = lab.bakeoff("import", "ralph-ledger", "old", "--name", "mine")
+    assert (refused.code, "run here" in refused.err) == (ExitCode.CONFLICT, True)
+
+
+def test_what_was_run_here_is_exported_in_the_same_form(lab: Lab) -> None:
+    lab.write()
+    assert lab.run().code == ExitCode.OK, lab.logs()
+    assert lab.bakeoff("export", "ralph", "-o", "out").code == ExitCode.OK
+    (run,) = [json.loads(line) for line in (lab.root / "out" / "runs.jsonl").read_text().splitlines()]
+    (stage,) = [json.loads(line) for line in (lab.root / "out" / "iterations.jsonl").read_text().splitlines()]
+    assert (run["profile"], run["exit_reason"], run["iterations"], run["cost"]) == ("one", "complete", 1, None)
+    assert run["tokens"] == {"input": None, "cached": None, "output": None}, "what is unknown is null"
+    assert run["stages"] == {"RUN": {"count": 1, "cost": None, "api_calls_remote": 0}}
+    assert (stage["run_id"], stage["stage"], stage["outcome"]) == (run["run_id"], "RUN", "success")
+    back = lab.bakeoff("import", "ralph-ledger", "out", "--name", "back")
+    assert back.code == ExitCode.OK, back.err

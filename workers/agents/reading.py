@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 
-from orchestrator.domain.untyped import MAX_TEXT_CHARS, count, number, pick, storable, text, usd_micros
+from orchestrator.domain.untyped import MAX_TEXT_CHARS, count, number, parse_object, pick, storable, text, usd_micros
 from orchestrator.domain.usage import TokenUsage
 
 __all__ = [
@@ -22,17 +21,6 @@ __all__ = [
 ]
 
 _MAX_SIGNATURE_CHARS = 160
-# json.loads would first guess the encoding of every line: a quarter of the time for short ones.
-_DECODER = json.JSONDecoder()
-
-
-def parse_object(data: bytes) -> Mapping[str, object] | None:
-    """The JSON object in `data`; None when it is anything else."""
-    try:
-        value: object = _DECODER.decode(str(data, "utf-8"))
-    except (ValueError, RecursionError):  # RecursionError: a line of ten thousand brackets
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def call_signature(arguments: object) -> str:
