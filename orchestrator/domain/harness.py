@@ -11,6 +11,7 @@ from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.untyped import count, number, text, usd_micros
 from orchestrator.domain.usage import TokenUsage
 
+_LONGEST_SECONDS = 31 * 86400.0
 _GOOD = frozenset({"success", "ok", "pass", "passed", "done", "complete", "completed", "accepted"})
 _BAD = frozenset({"failure", "failed", "fail", "error", "killed", "timeout", "rejected"})
 _KILLS = {
@@ -76,7 +77,7 @@ def inner_stage(record: Mapping[str, object], number_in_run: int) -> InnerStageE
         kill_reason=text(record, "kill_reason") or None,
         usage=usage,
         cost_usd_micros=cost,
-        seconds=number(record, "duration_s"),
+        seconds=duration(record),
         session_id=text(record, "session_id") or None,
         context_tokens=count(record, "context_tokens"),
     )
@@ -90,6 +91,12 @@ def _usage(record: Mapping[str, object]) -> TokenUsage:
         cache_read=count(record, "tokens", "cached"),
         reasoning=count(record, "tokens", "reasoning"),
     )
+
+
+def duration(record: object) -> float | None:
+    """Its `duration_s`; None for what no run ever took."""
+    found = number(record, "duration_s")
+    return found if found is not None and 0 <= found <= _LONGEST_SECONDS else None
 
 
 def inner_run(record: Mapping[str, object]) -> InnerRunEnded:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from orchestrator.domain.events import InnerStageEnded
-from orchestrator.domain.harness import inner_stage
-from orchestrator.domain.untyped import count, number, parse_object, pick, text
+from orchestrator.domain.harness import duration, inner_stage
+from orchestrator.domain.untyped import count, parse_object, pick, text
 from orchestrator.interop.findings import Finding
 
 Record = Mapping[str, object]
@@ -85,7 +85,7 @@ class LedgerRun:
     @property
     def seconds(self) -> float | None:
         """How long it took, by its summary."""
-        return number(self.said("duration_s"))
+        return duration(self.summary.record) if self.summary else None
 
 
 @dataclass(frozen=True, kw_only=True)
