@@ -110,11 +110,15 @@ class QuotaSeen:
 
 @dataclass(frozen=True, kw_only=True)
 class AgentEnded:
-    """The adapter's reading of the agent's end, made when the process is gone."""
+    """The adapter's reading of the agent's end, made when the process is gone.
+
+    `run` is what a harness itself wrote about its end, if it did.
+    """
 
     reason: EndReason
     exit_code: int | None
     final_text: str = ""
+    run: "InnerRunEnded | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)

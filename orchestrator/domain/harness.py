@@ -11,6 +11,8 @@ from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.untyped import count, number, text, usd_micros
 from orchestrator.domain.usage import TokenUsage
 
+# More of them in one supervised command are counted, and get no row.
+INNER_STAGES = 100_000
 _LONGEST_SECONDS = 31 * 86400.0
 _GOOD = frozenset({"success", "ok", "pass", "passed", "done", "complete", "completed", "accepted"})
 _BAD = frozenset({"failure", "failed", "fail", "error", "killed", "timeout", "rejected"})
@@ -114,6 +116,29 @@ def stage_outcome(told: InnerStageEnded) -> Outcome | None:
     if told.kill_reason:
         return _KILLS.get(told.kill_reason.lower(), Outcome.AGENT_ERROR)
     return Outcome.AGENT_ERROR if told.ok is False else None
+
+
+def run_outcome(told: InnerRunEnded) -> Outcome | None:
+    """What a run's own word says about the supervised command; None for a good end, and for a word nobody knows.
+
+    That somebody interrupted it is no reason to run it again for nothing: the harness itself was not asked to end.
+    """
+    outcome = end_outcome(told.word)
+    if outcome is Outcome.NO_PROGRESS and told.left:
+        return Outcome.TASKS_LEFT
+    if outcome in (Outcome.COMPLETE, Outcome.NO_PROGRESS):
+        return None
+    return Outcome.AGENT_ERROR if outcome in (Outcome.INTERRUPTED, Outcome.CANCELLED) else outcome
+
+
+def inner_ordinal(parent: int, number_in_run: int) -> int:
+    """The ordinal of the row of an inner stage: it sorts behind every supervised stage, by its parent."""
+    return parent * INNER_STAGES + number_in_run
+
+
+def parent_ordinal(ordinal: int) -> int:
+    """The supervised stage that a row belongs to: itself, or the harness that ran it."""
+    return ordinal // INNER_STAGES or ordinal
 
 
 def end_outcome(word: str) -> Outcome | None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from orchestrator.domain.errors import Fault, InvalidInput
 from orchestrator.domain.experiment import (
     LOOP_PARAMETERS,
+    CommandAgent,
     Experiment,
     Profile,
     Rule,
@@ -147,13 +148,19 @@ def profile_identity(spec: JobSpec, prompts_hash: str) -> Json:
     return {
         "agent": spec.agent,
         "agent_version": spec.agent_version,
-        "command": spec.command.model_dump(mode="json") if spec.command else None,
+        "command": _command_identity(spec.command) if spec.command else None,
         "models": {role: _model_identity(spec.models[role]) for role in roles},
         "loop": loop,
         "prompts": prompts_hash,
         "limits": spec.limits.model_dump(mode="json"),
         "env": dict(spec.env),
     }
+
+
+def _command_identity(command: CommandAgent) -> Json:
+    """Without telemetry where there is none: agents that have none stay what they were."""
+    dumped: dict[str, Json] = command.model_dump(mode="json", exclude=None if command.telemetry else {"telemetry"})
+    return dumped
 
 
 def _model_identity(model: ModelSpec) -> Json:

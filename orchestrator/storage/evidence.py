@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from orchestrator.analysis.rows import CheckRow, Evidence, JobRow, ProfileRow, StageRow
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.errors import NotFound
+from orchestrator.domain.harness import parent_ordinal
 from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.states import JobState
 from orchestrator.domain.usage import TokenUsage
@@ -111,7 +112,8 @@ def _job_row(
     mine = [
         stage
         for stage in stage_rows
-        if stage.attempt in built_on and ((upto := built_on[stage.attempt]) is None or stage.order <= upto)
+        if stage.attempt in built_on
+        and ((upto := built_on[stage.attempt]) is None or parent_ordinal(stage.order) <= upto)
     ]
     of_attempt = {attempt.number: [stage for stage in mine if stage.attempt == attempt.number] for attempt in work}
     last = tries[-1] if tries else None

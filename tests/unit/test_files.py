@@ -283,7 +283,7 @@ include:
         (
             "loop: staged",
             "loop: stage",
-            "experiment.yaml:2: loop.kind: is not accepted (found 'stage'); accepted: 'single', 'staged' or 'tasks'",
+            "experiment.yaml:2: loop.kind: is not accepted (found 'stage'); accepted: 'single', 'staged', 'tasks' or 'external'",
         ),
         (
             "loop: staged",

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.cycles import repeated_period
 from orchestrator.domain.decision import CONTINUE, Action
 from orchestrator.domain.events import (
     AgentEnded,
@@ -27,7 +28,7 @@ from orchestrator.domain.events import (
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.usage import Prices, TokenUsage
-from orchestrator.domain.watch import StageFrame, Watch, repeated_period
+from orchestrator.domain.watch import StageFrame, Watch
 
 START = 1000.0
 WINDOW = 1000
