@@ -42,9 +42,9 @@ def append(path: Path, text: str) -> None:
 
 def test_stages_are_told_as_they_appear(tmp_path: Path) -> None:
     path = tmp_path / "iterations.jsonl"
-    path.write_text(line("old"))
+    path.write_text(line("old") + '{"stage": "to')
     one = files(tmp_path)
-    assert told(one) == [], "what an earlier stage wrote is not told again"
+    assert told(one) == [], "what an earlier stage wrote is not told again, nor does its torn line spoil the next"
     append(path, line("build") + line("verify")[:9])
     assert told(one) == [(1, "build")]
     append(path, line("verify")[9:] + line("build").rstrip("\n"))

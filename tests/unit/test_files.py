@@ -283,7 +283,8 @@ include:
         (
             "loop: staged",
             "loop: stage",
-            "experiment.yaml:2: loop.kind: is not accepted (found 'stage'); accepted: 'single', 'staged', 'tasks' or 'external'",
+            "experiment.yaml:2: loop.kind: is not accepted (found 'stage'); accepted: 'single', 'staged', 'tasks' or "
+            "'external'",
         ),
         (
             "loop: staged",

@@ -39,7 +39,8 @@ class Tail:
         self.read()
         while self.new_bytes:
             self.read()
-        self._left = max_lines
+        # Whoever tore a line is dead: what is written behind it is a line of its own.
+        self._rest, self._left = b"", max_lines
 
     @property
     def torn(self) -> bool:
