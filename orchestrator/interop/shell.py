@@ -4,13 +4,13 @@ Whatever would run a program, depend on the machine's files or on a variable tha
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple, NoReturn
+from collections.abc import Iterator, Mapping
 
-from orchestrator.domain.errors import Fault, InvalidInput
+from orchestrator.domain.errors import InvalidInput
+from orchestrator.interop.shell_words import NAME, Assigned, Refused, Value, Words, index, joined
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+__all__ = ["Assigned", "Value", "read_assignments"]
+
 _DECLARE = frozenset({"export", "readonly", "declare", "typeset"})
 _FLAGS = re.compile(r"-[aAgrx]+(?=[ \t])")
 # Bash gives these a meaning of their own: splitting, or values that change by themselves.
@@ -18,31 +18,6 @@ _SPECIAL = re.compile(
     r"IFS|UID|EUID|PPID|SHELLOPTS|SECONDS|RANDOM|SRANDOM|LINENO|EPOCH\w*|BASH\w*|DIRSTACK|GROUPS|FUNCNAME"
 )
 _BLANKS = " \t"
-_WRITE_IT_OUT = "the value itself, written out"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assigned:
-    """What a name got, and the line that gave it. A list is a tuple, an associative array a mapping."""
-
-    value: "Value"
-    line: int
-
-
-Value = str | tuple[str, ...] | Mapping[str, str]
-
-
-class _Piece(NamedTuple):
-    """A part of a word. `split` when it came from an expansion without quotes, which a list splits at blanks."""
-
-    text: str
-    split: bool = False
-
-
-class _Refused(Exception):
-    def __init__(self, fault: Fault) -> None:
-        self.fault = fault
-        super().__init__(str(fault))
 
 
 def read_assignments(text: str, file: str, environment: Mapping[str, str]) -> dict[str, Assigned]:
@@ -56,7 +31,7 @@ def read_assignments(text: str, file: str, environment: Mapping[str, str]) -> di
     while reader.more():
         try:
             reader.statement()
-        except _Refused as refused:
+        except Refused as refused:
             faults.append(refused.fault)
             reader.skip_line()
     if faults:
@@ -64,13 +39,10 @@ def read_assignments(text: str, file: str, environment: Mapping[str, str]) -> di
     return reader.assigned
 
 
-class _Reader:
+class _Reader(Words):
     def __init__(self, text: str, file: str, environment: Mapping[str, str]) -> None:
-        self.assigned: dict[str, Assigned] = {}
-        self._text, self._file, self._environment = text, file, environment
-        self._at = 0
-        self._name = ""
-        self._opened = 0
+        super().__init__(text, file, environment)
+        self._opened = 0  # where the list begins that is being read
         self._readonly: set[str] = set()
 
     # -- lines and statements --
@@ -80,7 +52,7 @@ class _Reader:
         while True:
             self._blanks()
             if self._peek() == "#":
-                self._at = _index(self._text, "\n", self._at)
+                self._at = index(self._text, "\n", self._at)
             elif self._peek() and self._peek() in "\n;":
                 self._at += 1
             else:
@@ -88,12 +60,12 @@ class _Reader:
 
     def skip_line(self) -> None:
         """Give up on the rest of this line."""
-        self._at = _index(self._text, "\n", self._at)
+        self._at = index(self._text, "\n", self._at)
 
     def statement(self) -> None:
         """One assignment, or several behind `export` and the like."""
         self._name = ""
-        word = self._take(_NAME)
+        word = self._take(NAME)
         if word not in _DECLARE:
             self._assignment(word, frozenset())
             return
@@ -103,7 +75,7 @@ class _Reader:
             flags |= set(found[1:])
             self._blanks()
         while self._peek() not in ("", "\n", ";", "#"):
-            self._assignment(self._take(_NAME), frozenset(flags), declared=True)
+            self._assignment(self._take(NAME), frozenset(flags), declared=True)
             self._blanks()
 
     def _assignment(self, name: str, flags: frozenset[str], declared: bool = False) -> None:
@@ -141,11 +113,11 @@ class _Reader:
     def _value(self, name: str, key: str | None, flags: frozenset[str], *, add: bool) -> Value:
         old = self.assigned[name].value if name in self.assigned else None
         if key is not None:
-            return self._element(old, key, _joined(self._word()), add=add)
+            return self._element(old, key, joined(self._word()), add=add)
         if self._peek() == "(":
             as_map = "A" in flags or isinstance(old, Mapping)
             return self._keyed(old if add else None) if as_map else self._list(old if add else None)
-        text = _joined(self._word())
+        text = joined(self._word())
         if old is not None and not isinstance(old, str):
             self._refuse("is a list, and gets a single value", f"{name}=(...)")
         return (old or "") + text if add else text
@@ -178,21 +150,23 @@ class _Reader:
             key = self._subscript()
             if not self._take(re.compile("=")):
                 self._refuse("needs a value for each key", '["KEY"]="VALUE"', self._rest())
-            items[key] = _joined(self._word(listed=True))
+            items[key] = joined(self._word(listed=True))
         return items
 
-    def _inside(self) -> "_Elements":
+    def _inside(self) -> Iterator[None]:
+        """Each turn stands at the next element between parentheses."""
         self._opened = self._at
         self._at += 1
-        return _Elements(self)
+        while not self._at_close():
+            yield
 
-    def at_close(self) -> bool:
+    def _at_close(self) -> bool:
         """Within parentheses: go to the next element; True, and behind it, at the closing one."""
         while True:
             self._blanks()
             char = self._peek()
             if char == "#":
-                self._at = _index(self._text, "\n", self._at)
+                self._at = index(self._text, "\n", self._at)
             elif char == "\n":
                 self._at += 1
             elif not char:
@@ -216,246 +190,10 @@ class _Reader:
                 "joins a whole list into a word of another", '"${NAME[@]}" as a word of its own', self._rest()
             )
         if not any(piece.split for piece in pieces):
-            return [_joined(pieces)] if pieces else []
+            return [joined(pieces)] if pieces else []
         if len(pieces) == 1:
             return pieces[0].text.split()
         if any(piece.split and re.search(r"\s", piece.text) for piece in pieces):
             self._refuse("would be split at its blanks", "quotes around it", self._rest())
-        text = _joined(pieces)
+        text = joined(pieces)
         return [text] if text or not all(piece.split for piece in pieces) else []
-
-    def _subscript(self) -> str:
-        self._at += 1
-        pieces: list[_Piece] = []
-        while self._peek() != "]":
-            if self._peek() in ("", "\n"):
-                self._refuse("has a key without its ']'", '["KEY"]')
-            pieces += self._part(listed=False, start=False)
-        self._at += 1
-        return _joined(pieces)
-
-    # -- words --
-
-    def _word(self, *, listed: bool = False) -> list[_Piece]:
-        """Everything up to a blank that is not quoted."""
-        pieces: list[_Piece] = []
-        start = True
-        while (char := self._peek()) and char not in " \t\n;" and not (listed and char == ")"):
-            part = self._part(listed=listed, start=start)
-            pieces += part
-            # A line that goes on has not begun the word yet.
-            start = (start and not part) or (char == ":" and not listed)
-        return pieces
-
-    def _part(self, *, listed: bool, start: bool) -> list[_Piece]:
-        char = self._peek()
-        if char == "'":
-            return [self._single()]
-        if char == '"':
-            return self._double()
-        if char == "$":
-            return self._expansion(quoted=False)
-        if char == "\\":
-            return self._escape()
-        if char == "~" and start:
-            return [self._tilde(listed=listed)]
-        if char in "`&|<>()\0\r" or (listed and char in "*?[{"):
-            self._refuse_char(char)
-        self._at += 1
-        return [_Piece(char)]
-
-    def _escape(self) -> list[_Piece]:
-        if self._at + 1 >= len(self._text):
-            self._refuse("ends with a backslash", "no backslash at the very end")
-        char = self._text[self._at + 1]
-        self._at += 2
-        return [] if char == "\n" else [_Piece(char)]
-
-    def _single(self) -> _Piece:
-        end = self._text.find("'", self._at + 1)
-        if end < 0:
-            self._refuse("opens a single quote that is never closed", "' at its end", to_end=True)
-        text = self._text[self._at + 1 : end]
-        self._at = end + 1
-        return _Piece(text)
-
-    def _double(self) -> list[_Piece]:
-        opened = self._at
-        self._at += 1
-        pieces = [_Piece("")]
-        while (char := self._peek()) != '"':
-            if not char:
-                self._at = opened
-                self._refuse("opens a double quote that is never closed", '" at its end', to_end=True)
-            pieces += self._quoted(char, '$`"\\')
-        self._at += 1
-        return pieces
-
-    def _quoted(self, char: str, escapable: str) -> list[_Piece]:
-        if char == "$":
-            return [_Piece(piece.text) for piece in self._expansion(quoted=True)]
-        if char == "`":
-            self._refuse_char(char)
-        self._at += 1
-        if char != "\\":
-            return [_Piece(char)]
-        after = self._peek()
-        if after == "\n":
-            self._at += 1
-            return []
-        if after and after in escapable:
-            self._at += 1
-            return [_Piece(after)]
-        return [_Piece(char)]
-
-    def _tilde(self, *, listed: bool) -> _Piece:
-        user = self._take(re.compile(r"~[^/:\s;)'\"$\\`]*"))
-        if user != "~" or self._peek() in ("'", '"', "$", "\\", "`") or (listed and self._peek() == ":"):
-            self._refuse("names a user's home", "the path itself", user)
-        return _Piece(self._lookup("HOME"))
-
-    # -- expansions --
-
-    def _expansion(self, *, quoted: bool) -> list[_Piece]:
-        after = self._text[self._at + 1 : self._at + 2]
-        if after == "{":
-            return self._braced(quoted=quoted)
-        if after == "(" or (after in ("'", '"') and after and not quoted):
-            self._refuse_char("$" + after)
-        self._at += 1
-        name = self._take(_NAME)
-        if self._text.startswith("\\\n", self._at):
-            self._refuse("continues a name on the next line", "the name on one line", f"${name}")
-        if name:
-            return [_Piece(self._lookup(name), not quoted)]
-        if after and (after.isdigit() or after in "@*#?$!-"):
-            self._refuse("refers to what only a running shell has", _WRITE_IT_OUT, f"${after}")
-        return [_Piece("$")]
-
-    def _braced(self, *, quoted: bool) -> list[_Piece]:
-        begin = self._at
-        self._at += 2
-        name = self._take(_NAME)
-        key = self._take(re.compile(r"\[(@|\*|[A-Za-z0-9_.-]+)\]"))[1:-1]
-        operator = self._take(re.compile(r":?-(?!\})|:?-(?=\})|\}"))
-        if not name or not operator:
-            end = _index(self._text, "}", begin) + 1
-            self._refuse(
-                "uses a form of ${...} that is not read", "$NAME, ${NAME} or ${NAME:-default}", self._text[begin:end]
-            )
-        known = self._known(name, key)
-        if operator == "}":
-            return [_Piece(self._lookup(name, key) if known is None else known, not quoted)]
-        default = self._default(quoted=quoted)
-        if known is None or (operator == ":-" and not known):
-            return default
-        return [_Piece(known, not quoted)]
-
-    def _default(self, *, quoted: bool) -> list[_Piece]:
-        pieces: list[_Piece] = []
-        start = not quoted
-        while (char := self._peek()) != "}":
-            if not char or char in "\n\0\r":
-                self._refuse("has a ${ without its }", "'}' at its end")
-            if quoted and char == '"':
-                self._refuse("has quotes inside of a quoted ${...}", "the default without quotes of its own")
-            if quoted:
-                pieces += self._quoted(char, '$`"\\}')
-            elif char in " \t;&|<>()*?[{":
-                pieces.append(_Piece(char, split=True))
-                self._at += 1
-            else:
-                pieces += [_Piece(p.text, split=char not in "'\"\\") for p in self._part(listed=False, start=start)]
-            start = False
-        self._at += 1
-        return pieces
-
-    def _lookup(self, name: str, key: str = "") -> str:
-        known = self._known(name, key)
-        if known is None:
-            shown = f"${name}" if not key else f"${{{name}[{key}]}}"
-            self._refuse(
-                "refers to what nobody has set",
-                f"a value for it above, in the environment, or ${{{name}:-default}}",
-                shown,
-            )
-        return known
-
-    def _known(self, name: str, key: str = "") -> str | None:
-        if name not in self.assigned:
-            return None if key else self._environment.get(name)
-        value = self.assigned[name].value
-        if key in ("@", "*"):
-            return " ".join(self._items(name))
-        if isinstance(value, Mapping):
-            return value.get(key or "0")
-        if isinstance(value, str):
-            return value if key in ("", "0") else None
-        place = int(key) if key.isdigit() else 0 if not key else -1
-        return value[place] if 0 <= place < len(value) else None
-
-    def _items(self, name: str) -> list[str]:
-        value = self.assigned[name].value if name in self.assigned else None
-        if value is None:
-            self._refuse("refers to what nobody has set", "a value for it above", f"${{{name}[@]}}")
-        return [value] if isinstance(value, str) else list(value.values() if isinstance(value, Mapping) else value)
-
-    # -- characters --
-
-    def _peek(self) -> str:
-        return self._text[self._at : self._at + 1]
-
-    def _take(self, pattern: re.Pattern[str]) -> str:
-        found = pattern.match(self._text, self._at)
-        self._at = found.end() if found else self._at
-        return found[0] if found else ""
-
-    def _blanks(self) -> None:
-        self._take(re.compile(r"(?:[ \t]|\\\n)+"))
-
-    def _line(self) -> int:
-        return self._text.count("\n", 0, self._at) + 1
-
-    def _rest(self) -> str:
-        begin = self._text.rfind("\n", 0, self._at) + 1
-        return self._text[begin : _index(self._text, "\n", self._at)].strip()[:80]
-
-    def _refuse_char(self, char: str) -> NoReturn:
-        if char in ("`", "$("):
-            self._refuse("would run a command, and nothing is ever run", _WRITE_IT_OUT, self._rest())
-        if char == "\r":
-            self._refuse("ends its line with CR LF", "LF line ends (dos2unix)")
-        shown = {"\0": "a NUL byte"}.get(char, char)
-        self._refuse("has a character that means something else without quotes", "quotes around the value", shown)
-
-    def _refuse(self, message: str, accepted: str, found: str | None = None, *, to_end: bool = False) -> NoReturn:
-        line = self._line()
-        if to_end:
-            self._at = len(self._text)
-        raise _Refused(
-            Fault(file=self._file, field=self._name, message=message, line=line, found=found, accepted=accepted)
-        )
-
-
-class _Elements:
-    """The elements between parentheses: each turn stands at the next one."""
-
-    def __init__(self, reader: _Reader) -> None:
-        self._reader = reader
-
-    def __iter__(self) -> "_Elements":
-        return self
-
-    def __next__(self) -> None:
-        if self._reader.at_close():
-            raise StopIteration
-
-
-def _joined(pieces: list[_Piece]) -> str:
-    return "".join(piece.text for piece in pieces)
-
-
-def _index(text: str, char: str, start: int) -> int:
-    """Where `char` comes next; the end of the text where it does not."""
-    found = text.find(char, start)
-    return len(text) if found < 0 else found

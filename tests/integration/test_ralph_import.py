@@ -130,3 +130,37 @@ def test_what_was_run_here_is_exported_in_the_same_form(lab: Lab) -> None:
     assert (stage["run_id"], stage["stage"], stage["outcome"]) == (run["run_id"], "RUN", "success")
     back = lab.bakeoff("import", "ralph-ledger", "out", "--name", "back")
     assert back.code == ExitCode.OK, back.err
+
+
+_RALPH2 = """#!/bin/sh
+[ "$1 $2" = "construct greet.md" ] || exit 2
+mkdir -p "$RALPH_LOG_DIR"
+echo "$RALPH_PROFILE" > profile.txt
+for stage in BUILD VERIFY; do
+    echo '{"run_id":"r","iteration":1,"stage":"'$stage'","outcome":"success","task_id":"t-1","cost":0.25}' \\
+        >> "$RALPH_LOG_DIR/iterations.jsonl"
+done
+echo '{"run_id":"r","exit_reason":"complete"}' >> "$RALPH_LOG_DIR/runs.jsonl"
+"""
+
+
+def test_ralph_itself_is_run_as_one_command(lab: Lab) -> None:
+    (lab.target / "ralph" / "specs").mkdir(parents=True)
+    (lab.target / "ralph" / "specs" / "greet.md").write_text("Greet.")
+    git(lab.target, "add", "-A")
+    git(lab.target, "commit", "-q", "-m", "spec")
+    tools = lab.root / "tools"
+    tools.mkdir()
+    (tools / "ralph2").write_text(_RALPH2)
+    (tools / "ralph2").chmod(0o755)
+    assert imported(lab, "--harness", "--set", "PROFILES=opus")[0] == ExitCode.OK
+    file = lab.root / "001-greet" / "experiment.yaml"
+    done = lab.bakeoff("run", str(file), env={"PATH": f"{tools}:{lab.env['PATH']}", "ANTHROPIC_API_KEY": "none"})
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    (attempt,) = lab.results.attempts()
+    assert (attempt["outcome"], attempt["files_changed"]) == ("complete", 1)
+    assert [(row["stage"], row["task"], row["stated_cost_usd_micros"]) for row in lab.results.stages()] == [
+        ("harness", None, 0),
+        ("build", "t-1", 250_000),
+        ("verify", "t-1", 250_000),
+    ]
