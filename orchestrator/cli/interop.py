@@ -83,6 +83,7 @@ def ralph_ledger_command(path: Path, name: str | None, as_json: bool) -> int:
     """
     from orchestrator.clock import utc_now
     from orchestrator.interop.ralph_import import read_folder
+    from orchestrator.interop.ralph_legacy import legacy_ranking
     from orchestrator.interop.ralph_reconcile import reconcile
     from orchestrator.interop.ralph_results import SOURCE, to_result
     from orchestrator.storage.imports import store_imported
@@ -94,7 +95,8 @@ def ralph_ledger_command(path: Path, name: str | None, as_json: bool) -> int:
     stored = store_imported(open_database(), name=chosen, source=SOURCE, runs=results, now=utc_now())
     findings = [*ledger.findings, *reconcile(ledger.runs)]
     if as_json:
-        emit({"experiment": chosen, **stored._asdict(), "findings": findings_json(findings)})
+        scores = [{"run": one.run.label, "score": one.score} for one in legacy_ranking(ledger.runs)]
+        emit({"experiment": chosen, **stored._asdict(), "findings": findings_json(findings), "legacy_scores": scores})
         return ExitCode.OK
     click.echo(f"{chosen}: {stored.added} runs added, {stored.known} were there already.")
     _report(findings)

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orchestrator.analysis.rows import CheckRow, Evidence, JobRow, ProfileRow, StageRow
+from orchestrator.analysis.rows import CheckRow, Evidence, JobRow, MachineNote, ProfileRow, StageRow
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.harness import parent_ordinal
@@ -31,10 +31,12 @@ def experiment_names(database: Database) -> list[str]:
 def load_evidence(database: Database, experiment: str, now: datetime, *, with_stages: bool = True) -> Evidence:
     """Everything measured for an experiment. Raises NotFound with the names that exist."""
     with database.snapshot() as connection:
-        found = connection.execute(sa.select(experiments.c.id).where(experiments.c.name == experiment)).scalar()
-        if found is None:
+        query = sa.select(experiments.c.id, experiments.c.spec).where(experiments.c.name == experiment)
+        row = connection.execute(query).one_or_none()
+        if row is None:
             names = ", ".join(experiment_names(database)) or "none yet"
             raise NotFound(f"no experiment {experiment!r} in {database!r}; there are: {names}")
+        found, source = row.id, row.spec.get("imported")
         cell_rows = {
             row.id: row for row in connection.execute(sa.select(cells).where(cells.c.experiment_id == found))
         }
@@ -63,7 +65,13 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_st
         stages=tuple(stage_rows),
         checks=tuple(check_rows),
         profiles=tuple(_profiles(cell_rows)),
+        notes=(_imported(source),) if source else (),
     )
+
+
+def _imported(source: str) -> MachineNote:
+    text = f"these runs were imported from {source}'s own files; nothing of them was run or measured here"
+    return MachineNote(machine="imported", text=text)
 
 
 def _worked(attempt: Any) -> bool:

@@ -48,6 +48,12 @@ def test_the_ledger_is_imported_once_and_its_faults_are_found(lab: Lab) -> None:
         ("breaker_as_no_work", "20261120_170820_5fb61d"),
         ("kills_contradict", "20261120_170822_4b9818"),
     }
+    assert [f"{one['run'].split()[0]} {one['score']:.2f}" for one in told[0]["legacy_scores"][:4]] == [
+        "devstral 118.54",
+        "hybrid 80.71",
+        "opus 5.12",
+        "opus 0.00",
+    ], "as in the original's own report"
     assert Counter(row["outcome"] for row in lab.results.jobs()) == {
         "complete": 3,
         "iteration_limit": 6,
@@ -56,6 +62,7 @@ def test_the_ledger_is_imported_once_and_its_faults_are_found(lab: Lab) -> None:
     }
     report = json.loads(lab.bakeoff("report", "--json").out)
     assert report["experiment"] == "ledger"
+    assert report["machine_notes"][0]["machine"] == "imported"
     assert lab.bakeoff("requeue").code == ExitCode.OK
     assert {row["state"] for row in lab.results.jobs()} == {"done", "failed"}, "nothing of it is ever run"
 
