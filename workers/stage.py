@@ -160,6 +160,7 @@ class _StageLog:
         self._frame, self._ordinal, self._order, self._model = frame, ordinal, order, model
         self._started_at: datetime = utc_now()
         self._session_id: str | None = None
+        self._at = order.stage
         self._said = ""
         self._trail = Trail()
         self._use = AccountUse(frame.recorder, ordinal, model)
@@ -197,6 +198,7 @@ class _StageLog:
             self._said = event.text
         if isinstance(event, InnerStageEnded):
             self._inner.write(event, utc_now())
+            self._at = f"{self._order.stage} ({event.number} stages, last {event.stage})"
         self._trail.saw(event)
         self._use.saw(event)
         if not isinstance(event, _UNRECORDED):
@@ -205,7 +207,7 @@ class _StageLog:
         if now >= self._next_progress or isinstance(event, _FIGURES_CHANGE):
             self._next_progress = now + _PROGRESS_SECONDS
             self._frame.recorder.stage(self._ordinal, self._inner.rest(_figures(watch, self._session_id)))
-            self._frame.progress(_progress_text(self._order.stage, self._model.alias, watch))
+            self._frame.progress(_progress_text(self._at, self._model.alias, watch))
 
     def finish(self, end: StageEnd, watch: Watch, unparsed: int) -> StageRun:
         """The stage has ended: judge it and write its row."""

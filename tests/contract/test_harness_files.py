@@ -5,8 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from orchestrator.domain.events import InnerRunEnded, InnerStageEnded, InnerStateSeen, OutputSeen, TelemetryFault
 from orchestrator.domain.experiment import Telemetry
@@ -106,6 +108,12 @@ def test_a_line_without_an_end_is_given_up(tmp_path: Path) -> None:
     append(path, "\n" + line("build"))
     fault = TelemetryFault(file=path.name, fault="has a line that is too long")
     assert told(one) == [fault, (1, "build")]
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x", "{logs}/../x", "~/x", "{model}/x", "", "{logs}/"])
+def test_a_path_that_leaves_the_job_is_refused(path: str) -> None:
+    with pytest.raises(ValidationError, match="a path in the worktree"):
+        Telemetry(iterations=path)
 
 
 @settings(max_examples=60, deadline=None)

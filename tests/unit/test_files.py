@@ -288,6 +288,12 @@ include:
         ),
         (
             "loop: staged",
+            "loop: external",
+            "experiment.yaml:2: loop: is the loop of a harness, and the agent is none (found 'opencode'); accepted: "
+            "one of your own 'agents', with 'telemetry'",
+        ),
+        (
+            "loop: staged",
             "loop: {kind: staged, max_builds: [2, 3]}",
             "experiment.yaml:2: loop.max_builds: is not a whole number (found a list); accepted: a whole number; a "
             "list of them stands under 'limits'",
