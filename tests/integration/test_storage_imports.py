@@ -1,6 +1,7 @@
 """Imported results on both databases: stored once, in parts, and never mixed with what is run here."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -27,7 +28,7 @@ def runs(*names: str) -> list[ImportedRun]:
     ]
     summaries = [{"run_id": name, "spec": "x.md", "profile": "p", "exit_reason": "max_iterations"} for name in names]
 
-    def text(records: list[dict[str, object]]) -> bytes:
+    def text(records: Sequence[object]) -> bytes:
         return "".join(json.dumps(record) + "\n" for record in records).encode()
 
     return [to_result("old", run) for run in read_ledger(text(summaries), text(stages)).runs]
