@@ -36,6 +36,8 @@ class Settings:
     broker_ca: Path | None = None
     # A broker without a password, which everybody in its network could write to, is accepted.
     allow_open_broker: bool = False
+    # Where the model traffic of every attempt is recorded; None = nowhere.
+    cassettes: Path | None = None
 
     @property
     def artifacts(self) -> Path:
@@ -96,6 +98,7 @@ def load_settings(environ: dict[str, str] | None = None) -> Settings:
         max_load_per_core=number("BAKEOFF_MAX_LOAD_PER_CORE", 0.0, "load per core, or 0", zero=True),
         broker_ca=Path(env["BAKEOFF_BROKER_CA"]).expanduser() if env.get("BAKEOFF_BROKER_CA") else None,
         allow_open_broker=env.get("BAKEOFF_ALLOW_OPEN_BROKER") == "1",
+        cassettes=Path(env["BAKEOFF_CASSETTES"]).expanduser().resolve() if env.get("BAKEOFF_CASSETTES") else None,
     )
     if settings.heartbeat_seconds >= settings.lease_ttl_seconds - settings.lease_margin_seconds:
         faults.append(

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from orchestrator.embedded import EmbeddedBroker
 from orchestrator.storage.engine import Database
@@ -15,9 +15,11 @@ from tests.support.lab import Lab
 from tests.support.postgres import MissingWheel, PostgresServer
 
 # CI looks at the same examples every time, so that what it says is about the change; a laptop looks at new ones.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI") == "true":
-    settings.load_profile("ci")
+# How long an example takes is the machine's affair on both.
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", _PATIENT, derandomize=True)
+settings.register_profile("laptop", _PATIENT)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "laptop")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from workers.moments import number, wait
 # No provider's window is longer; a reset further away, or longer past, is garbage or another unit.
 _LONGEST_SECONDS = 40 * 86400.0
 _MOST_WINDOWS = 16
+_MOST_USED = 1000 * WHOLE  # a larger share is garbage
 _UNIFIED = "anthropic-ratelimit-unified-"
 # The words that Claude Code has for what the headers call 5h and 7d.
 _CLAUDE_NAMES = (("five_hour", "5h"), ("seven_day", "7d"))
@@ -100,7 +101,8 @@ def _counters(headers: Mapping[str, str], now: float) -> Iterator[QuotaSeen]:
         limit, remaining = _decimal(headers[name]), _decimal(headers.get(left))
         if limit is None or limit <= 0 or remaining is None:
             continue
-        seen = _seen(what, max(0, int((limit - remaining) * WHOLE / limit)), headers.get(reset), now, "headers")
+        used = min(max(0, int((limit - remaining) * WHOLE / limit)), _MOST_USED)
+        seen = _seen(what, used, headers.get(reset), now, "headers")
         if seen is not None:
             yield seen
 
@@ -125,7 +127,7 @@ def _seen(
 def _used(value: object, whole: Decimal, *, rejected: bool = False) -> int | None:
     """Parts per million of `whole`, rounded down; a window that rejects is full whatever else it says."""
     share = _decimal(value)
-    used = None if share is None or share < 0 else min(int(share * WHOLE / whole), 1000 * WHOLE)
+    used = None if share is None or share < 0 else min(int(share * WHOLE / whole), _MOST_USED)
     return max(used or 0, WHOLE) if rejected else used
 
 

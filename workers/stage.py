@@ -25,6 +25,8 @@ from orchestrator.settings import read_secret
 from workers.agents.base import StageContext
 from workers.agents.registry import adapter
 from workers.context import WorkerContext
+from workers.gateway.cassette import SUFFIX
+from workers.gateway.recording import StageRecorder
 from workers.gateway.routes import Route
 from workers.inner_rows import InnerRows
 from workers.judge import judge_agent_end
@@ -100,13 +102,16 @@ def perform_stage(frame: AttemptFrame, order: StageOrder, ordinal: int, tokens: 
     prompt_file = frame.paths.logs / f"{ordinal:02d}-{order.stage}.prompt.md"
     prompt_file.write_text(order.prompt, encoding="utf-8")
     log = _StageLog(frame, ordinal, order, model)
+    secret = read_secret(model.key) if model.key else None
+    recorder = _recorder(frame, f"{ordinal:02d}-{order.stage}", model, secret)
     route = Route(
         attempt_id=frame.attempt_id,
         stage=f"{ordinal}-{order.stage}",
         upstream=model.base_url,
         protocol=model.protocol,
         on_event=frame.inbox.put,
-        secret=read_secret(model.key) if model.key else None,
+        secret=secret,
+        recorder=recorder,
     )
     registration = frame.context.gateway.register(route)
     try:
@@ -141,6 +146,8 @@ def perform_stage(frame: AttemptFrame, order: StageOrder, ordinal: int, tokens: 
         )
     finally:
         frame.context.gateway.unregister(registration)
+        if recorder is not None:
+            recorder.close()
     for event in frame.inbox.drain():
         watch.see(event, end.ended_at)
         log.saw(event, watch)
@@ -151,6 +158,16 @@ def _may_ask(spec: JobSpec, model: ModelSpec) -> list[ModelSpec]:
     """The models that may answer in a stage of this one: a harness may ask any of its job's."""
     others = spec.models.values() if spec.loop == "external" else ()
     return [model, *(other for other in others if other.name != model.name)]
+
+
+def _recorder(frame: AttemptFrame, name: str, model: ModelSpec, secret: str | None) -> StageRecorder | None:
+    """The stage's cassette, in a folder of the attempt; None when nothing is to be recorded."""
+    settings = frame.context.settings
+    if settings.cassettes is None:
+        return None
+    folder = settings.cassettes / frame.paths.run.relative_to(settings.runs)
+    about = {"stage": name, "model": model.name, "protocol": model.protocol, "attempt": frame.attempt_id}
+    return StageRecorder(folder / f"{name}{SUFFIX}", about, secret)
 
 
 class _StageLog:
@@ -255,6 +272,7 @@ class _StageLog:
             answer=answer,
             changed=False,
             handover=handover if end.compact or handover == "" else None,
+            task=self._order.task,
         )
         return StageRun(
             done=done,

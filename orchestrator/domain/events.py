@@ -141,7 +141,8 @@ class RequestEnded:
     """A model request ended at the gateway, by an answer, an error or a broken connection.
 
     `first_byte_seconds` and `duration_seconds` count from the arrival of the request. `limit_headers` holds
-    the provider's rate-limit headers, lower-cased. `usage` is None when the answer did not tell it.
+    the provider's rate-limit headers, lower-cased. `usage` is None when the answer did not tell it. `tools` and
+    `opening` are fingerprints of the tools that were offered and of the first prompt; empty when there were none.
     """
 
     request_id: str
@@ -156,6 +157,8 @@ class RequestEnded:
     error: ErrorSeen | None = None
     limit_headers: dict[str, str] = field(default_factory=dict)
     path: str = ""
+    tools: str = ""
+    opening: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

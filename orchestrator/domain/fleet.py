@@ -12,7 +12,7 @@ from orchestrator.domain.usage import Prices
 from orchestrator.domain.window import WHOLE, Kind, WindowSpec
 from orchestrator.domain.zones import DEFAULT_BEHAVIOUR, Behaviour, Zone
 
-Protocol = Literal["chat", "messages", "responses"]
+Protocol = Literal["chat", "messages", "responses", "gemini"]
 
 
 def _check_key(value: str) -> str:

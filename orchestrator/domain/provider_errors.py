@@ -11,8 +11,9 @@ _CODES: dict[ErrorKind, tuple[str, ...]] = {
         "insufficient_balance",
         "payment_required",
         "usage_not_included",
+        "billing_disabled",  # Google
     ),
-    ErrorKind.USAGE_LIMIT: ("usage_limit_reached", "usage_limit_exceeded"),
+    ErrorKind.USAGE_LIMIT: ("usage_limit_reached", "usage_limit_exceeded", "quota_exhausted"),
     ErrorKind.CONTEXT_OVERFLOW: (
         "context_length_exceeded",
         "exceed_context_size_error",  # llama.cpp
@@ -36,10 +37,12 @@ _CODES: dict[ErrorKind, tuple[str, ...]] = {
         "slow_down",
         "unavailable",
         "unavailable_error",
+        "model_capacity_exhausted",  # Google
     ),
     ErrorKind.AUTH: (
         "authentication_error",
         "invalid_api_key",
+        "api_key_invalid",  # Google
         "permission_error",
         "permission_denied",
         "invalid_authentication",

@@ -9,22 +9,29 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.domain.events import ErrorKind, RequestEnded, RequestStarted
+from orchestrator.domain.decision import Action
+from orchestrator.domain.events import ErrorKind, OutputSeen, RequestEnded, RequestStarted
 from orchestrator.domain.fleet import Protocol
+from orchestrator.domain.limits import Limits
+from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.usage import TokenUsage
+from orchestrator.domain.watch import StageFrame, Watch
+from tests.support.streams import PROTOCOLS, damaged
 from workers.gateway.routes import GatewayEvent, Registration, Route
 from workers.gateway.server import Gateway
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "llama_server"
 SECRET = "sk-real-0123456789"
 CHAT = "/v1/chat/completions"
+GEMINI = "/v1beta/models/asked:streamGenerateContent"
 BODY = json.dumps({"model": "asked", "messages": []}).encode()
 PLENTY_SECONDS = 20.0
 
@@ -226,20 +233,21 @@ def test_the_agent_gets_the_same_answer_as_without_the_gateway(
     assert ended.first_byte_seconds <= ended.duration_seconds
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    chunks=st.lists(st.binary(max_size=200) | st.just(b"data: {"), max_size=6),
-    streaming=st.booleans(),
-    protocol=st.sampled_from(["chat", "messages", "responses"]),
-)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(data=st.data(), cuts=st.lists(st.integers(0, 4000), max_size=6), streaming=st.booleans(), framed=st.booleans())
 def test_whatever_the_server_sends_arrives(
-    stage: Open, upstream: Upstream, chunks: list[bytes], streaming: bool, protocol: Protocol
-) -> None:
-    body = b"".join(chunks)
-    upstream.parts = chunked(*chunks) if streaming else plain(body)
+    stage: Open, upstream: Upstream, protocol: Protocol, data: st.DataObject, cuts: list[int], streaming: bool,
+    framed: bool,
+) -> None:  # fmt: skip
+    body = data.draw(st.binary(max_size=300) | damaged(protocol))
+    places = sorted(min(cut, len(body)) for cut in cuts)
+    chunks = [body[start:end] for start, end in pairwise([0, *places, len(body)])]
+    kind = f"content-type: {'text/event-stream' if streaming else 'application/json'}"
+    upstream.parts = chunked(*chunks, head=kind) if framed else plain(body, head=kind)
     opened = stage(protocol)
 
-    assert ask(opened).body == body
+    assert ask(opened, GEMINI if protocol == "gemini" else CHAT).body == body
     assert opened.ended().status == 200
 
 
@@ -299,6 +307,42 @@ def test_closing_a_stage_ends_its_open_request_and_delivers_the_event(
     assert results.get(timeout=PLENTY_SECONDS) in {"RemoteDisconnected", "ConnectionResetError"}
     assert upstream.client_gone.wait(PLENTY_SECONDS)
     assert ask(opened).status == 404
+
+
+@pytest.mark.parametrize(
+    "kept_open",
+    [b": PROCESSING\n\n", b'event: ping\ndata: {"type": "ping"}\n\n', b'data: {"type":"keepalive"}\n\n', b""],
+)
+def test_a_stream_that_stalls_ends_by_silence_though_it_is_kept_open(
+    gateway: Gateway, stage: Open, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, kept_open: bytes
+) -> None:
+    monkeypatch.setattr("workers.gateway.exchange._SIGN_SECONDS", 0.0)
+    said = b'data: {"type":"message_start","message":{"model":"m"}}\n\n'
+    upstream.parts, upstream.hold = [*chunked(said)[:-1], *(chunked(kept_open)[1:-1] * 3)], True
+    opened = stage("messages")
+    watch = Watch(
+        StageFrame(limits=Limits(), context_window=1000, prices=None, started_at=0.0, attempt_started_at=0.0)
+    )
+    parts = urlsplit(opened.registration.base_url)
+    with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PLENTY_SECONDS)) as connection:
+        connection.request("POST", parts.path + "/v1/messages", BODY, {"x-api-key": opened.registration.api_key})
+        answer = connection.getresponse()
+        assert answer.read(len(said + 3 * kept_open)) == said + 3 * kept_open
+        watch.see(opened.started(), 1.0)
+        sign = opened.events.get_nowait()
+        assert isinstance(sign, OutputSeen)
+        watch.see(sign, 2.0)
+
+        idle = watch.frame.limits.idle_timeout
+        assert watch.tick(2.0 + idle - 0.1).action is Action.CONTINUE
+        assert watch.tick(2.0 + idle).outcome is Outcome.IDLE_TIMEOUT
+        gateway.unregister(opened.registration)  # as the end of the stage does
+        with pytest.raises(http.client.IncompleteRead):
+            answer.read()
+
+    assert isinstance(ended := opened.events.get_nowait(), RequestEnded)
+    assert ended.error is not None
+    assert (ended.error.kind, ended.status, ended.model_served) == (ErrorKind.NETWORK, 200, "m")
 
 
 def test_a_dead_server_is_a_502_and_a_network_error(stage: Open) -> None:
@@ -364,6 +408,7 @@ def test_a_rate_limit_passes_unchanged_and_its_headers_are_read(stage: Open, ups
             "sk-ant-oat01-x",
             {b"authorization: bearer sk-ant-oat01-x", b"anthropic-beta: oauth-2025-04-20"},
         ),
+        ("gemini", SECRET, {b"x-goog-api-key: sk-real-0123456789"}),
         ("chat", None, set()),
     ],
 )
@@ -374,16 +419,40 @@ def test_the_real_key_goes_upstream_in_the_protocols_style(
     opened = stage(protocol, secret=secret)
     key = opened.registration.api_key
 
-    for name, value in (("Authorization", f"Bearer {key}"), ("X-Api-Key", key), ("api-key", key)):
+    for name, value in _key_headers(key).items():
         assert send(opened.registration.base_url, headers={name: value, "Cookie": "a=b"}).status == 200
         head = upstream.requests.get(timeout=PLENTY_SECONDS).partition(b"\r\n\r\n")[0].lower()
         found = set(head.split(b"\r\n"))
         assert {
-            line for line in found if line.startswith((b"authorization", b"x-api", b"anthropic", b"api-"))
+            line for line in found if line.startswith((b"authorization", b"x-api", b"x-goog", b"anthropic", b"api-"))
         } == lines
         assert key.lower().encode() not in head
         assert b"cookie" not in head
         assert b"accept-encoding: identity" in found
+
+
+def _key_headers(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}", "X-Api-Key": key, "api-key": key, "x-goog-api-key": key}
+
+
+def test_gemini_names_model_and_key_in_the_url(stage: Open, upstream: Upstream) -> None:
+    event = {"modelVersion": "flash-002", "candidates": [{"finishReason": "STOP"}]}
+    upstream.parts = chunked(f"data: {json.dumps(event)}\n\n".encode())
+    opened = stage("gemini", url=upstream.url + "/google/v1beta")
+    key = quote(opened.registration.api_key)
+
+    counted = send(opened.registration.base_url, f"/v1beta/models/flash%40002:countTokens?key={key}")
+    streamed = f"/v1beta/models/flash%40002:streamGenerateContent?alt=sse&key={key}&x"
+    assert (counted.status, send(opened.registration.base_url, streamed).status) == (200, 200)
+    asked = [upstream.requests.get(timeout=PLENTY_SECONDS).split(b"\r\n")[0].split()[1] for _ in range(2)]
+
+    assert asked == [
+        b"/google/v1beta/models/flash%40002:countTokens",
+        b"/google/v1beta/models/flash%40002:streamGenerateContent?alt=sse&x",
+    ]
+    ended = opened.ended()
+    assert (ended.model_asked, ended.model_served, ended.error) == ("flash@002", "flash-002", None)
+    assert opened.events.empty()  # counting tokens is no model request
 
 
 def test_wrong_keys_and_unknown_paths_never_reach_the_server(stage: Open, upstream: Upstream) -> None:

@@ -31,6 +31,7 @@ PATHS: dict[Protocol, str] = {
     "chat": "/v1/chat/completions",
     "messages": "/v1/messages",
     "responses": "/v1/responses",
+    "gemini": "/v1beta/models/{model}:{call}",
 }
 
 
@@ -57,20 +58,28 @@ def request_body(protocol: Protocol, model: str, prompt: str, *, results: int = 
     schema = {"parameters": COMMAND} if protocol != "messages" else {"input_schema": COMMAND}
     tool: Json = {"name": "bash", **schema}
     body: Json = {"model": model, "stream": stream, "stream_options": {"include_usage": True}}
-    turns: list[Json] = [{"role": "user", "content": prompt}]
+    said: Json = {"parts": [{"text": prompt}]} if protocol == "gemini" else {"content": prompt}
+    turns: list[Json] = [{"role": "user", **said}]
     for number in range(results):
         if protocol == "chat":
             turns += [{"role": "assistant"}, {"role": "tool", "tool_call_id": str(number), "content": "ok"}]
         elif protocol == "messages":
             turns += [{"role": "assistant"}, {"role": "user", "content": [{"type": "tool_result", "content": "ok"}]}]
+        elif protocol == "gemini":
+            turns += [{"role": "model"}, {"role": "user", "parts": [{"functionResponse": {"name": "bash"}}]}]
         else:
             turns += [{"type": "function_call"}, {"type": "function_call_output", "output": "ok"}]
-    body["input" if protocol == "responses" else "messages"] = turns
+    body[{"responses": "input", "gemini": "contents"}.get(protocol, "messages")] = turns
+    if protocol == "gemini":
+        capitals = {"type": "OBJECT", "properties": {"command": {"type": "STRING"}}, "required": ["command"]}
+        return body | {"tools": [{"functionDeclarations": [{"name": "bash", "parameters": capitals}]}]}
     body["tools"] = [{"type": "function", "function": tool}] if protocol == "chat" else [{"type": "function", **tool}]
     return body
 
 
 def post(port: int, path: str, body: Json, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    call = "streamGenerateContent?alt=sse" if body.get("stream") else "generateContent"
+    path = path.format(model=body.get("model"), call=call)
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PLENTY_SECONDS)) as connection:
         connection.request("POST", path, json.dumps(body), {"content-type": "application/json", **(headers or {})})
         response = connection.getresponse()
@@ -85,6 +94,9 @@ def command_in(protocol: Protocol, answer: bytes) -> str | None:
         found = [json.loads(call["function"]["arguments"]) for call in calls]
     elif protocol == "messages":
         found = [block["input"] for block in value["content"] if block["type"] == "tool_use"]
+    elif protocol == "gemini":
+        parts = value["candidates"][0]["content"]["parts"]
+        found = [part["functionCall"]["args"] for part in parts if "functionCall" in part]
     else:
         found = [json.loads(item["arguments"]) for item in value["output"] if item["type"] == "function_call"]
     return str(found[0]["command"]) if found else None
@@ -184,8 +196,9 @@ def test_every_kind_of_error_is_read_back_as_its_kind(tmp_path: Path, gateway: A
         for protocol in PATHS:
             seen = {name: gateway(listening, protocol, request_body(protocol, name, "x")).error for name in kinds}
             found = {name: error.kind for name, error in seen.items() if error is not None}
-            # Anthropic says this one in words only, and words are not read.
-            expected = kinds | ({"context_overflow": ErrorKind.BAD_REQUEST} if protocol == "messages" else {})
+            # Anthropic and Google say this one in words only, and words are not read.
+            wordy = protocol in ("messages", "gemini")
+            expected = kinds | ({"context_overflow": ErrorKind.BAD_REQUEST} if wordy else {})
             assert found == expected
     finally:
         process.terminate()

@@ -1,5 +1,6 @@
 """What the gateway reads out of model answers: tokens, served model, errors, reset times; in any split."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,16 +11,14 @@ from hypothesis import strategies as st
 from orchestrator.domain.events import ErrorKind
 from orchestrator.domain.fleet import Protocol
 from orchestrator.domain.usage import TokenUsage
-from workers.gateway.conversation import Conversation
+from tests.support.streams import ASKED, PROTOCOLS, REPLY, damaged, stream_of, whole_of
+from workers.gateway.conversation import fingerprints
 from workers.gateway.errors import classify
-from workers.gateway.play import Counts, Reply
 from workers.gateway.protocols import Answer, AnswerParser
 from workers.gateway.render import RENDERERS
-from workers.gateway.toolcalls import ToolCall
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "llama_server"
 NOW = 1_800_000_000.0
-PROTOCOLS: tuple[Protocol, ...] = ("chat", "messages", "responses")
 
 
 def read(protocol: Protocol, parts: list[bytes], *, streaming: bool = True) -> Answer:
@@ -68,27 +67,18 @@ def test_recorded_errors_of_a_real_server(name: str, status: int, kind: ErrorKin
     assert error.kind is kind
 
 
-REPLY = Reply(
-    model="served",
-    text="Two words.",
-    call=ToolCall("bash", {"command": 'echo "usage" "error" data: {}'}),
-    counts=Counts(prompt=1000, completion=90, cached=600, reasoning=30),
-)
-ASKED = Conversation(
-    model="m", stream=True, wants_usage=True, tools={}, system="", first="", last="", results=0,
-    results_since_prompt=0, answers=0, size_chars=10,
-)  # fmt: skip
 EXPECTED = {
     "chat": TokenUsage(input=400, cache_read=600, output=60, reasoning=30),
     "messages": TokenUsage(input=400, cache_read=600, cache_write=0, output=90),
     "responses": TokenUsage(input=400, cache_read=600, output=60, reasoning=30),
+    "gemini": TokenUsage(input=400, cache_read=600, output=60, reasoning=30),
 }
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @given(cuts=st.lists(st.integers(0, 6000), max_size=40), crlf=st.booleans())
 def test_any_split_of_a_stream_tells_the_same(protocol: Protocol, cuts: list[int], crlf: bool) -> None:
-    stream = b"".join(RENDERERS[protocol].events(REPLY, ASKED, 0))
+    stream = stream_of(protocol)
     stream = stream.replace(b"\n", b"\r\n") if crlf else stream
 
     answer = read(protocol, split(stream, cuts))
@@ -99,7 +89,7 @@ def test_any_split_of_a_stream_tells_the_same(protocol: Protocol, cuts: list[int
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @given(cut=st.integers(0, 6000))
 def test_a_whole_answer_tells_the_same_as_its_stream(protocol: Protocol, cut: int) -> None:
-    body = json.dumps(RENDERERS[protocol].whole(REPLY, 0)).encode()
+    body = whole_of(protocol)
 
     answer = read(protocol, [body[:cut], body[cut:]], streaming=False)
 
@@ -110,6 +100,7 @@ _PIECES = st.sampled_from(
     [b"data: ", b"event: error\n", b"\n", b"\r", b"\r\n", b"\n\n", b"[DONE]", b'{"usage":', b'{"type":"error"}', b"}",
      b'{"model":"a","usage":{"prompt_tokens":5,"completion_tokens":true}}', b'{"usage":{"input_tokens":-1}}',
      b'{"error":{"code":7}}', b'{"choices":[null,{"finish_reason":1}]}', b"[" * 50, b"\xff\xfe", b"x" * 70,
+     b'[{"usageMetadata":{"promptTokenCount":-1}},', b'{"candidates":[{"finishReason":{}}]}',
      b'{"message":{"usage":{"input_tokens":1e999,"output_tokens":NaN}}}']
 )  # fmt: skip
 _NOISE = st.lists(_PIECES | st.binary(max_size=20), max_size=30).map(b"".join)
@@ -127,6 +118,20 @@ def test_noise_never_raises_and_any_split_reads_it_alike(noise: bytes, cuts: lis
             answers.append(parser.finish())
             classify(status=200, headers={}, error=answers[-1].error, now_epoch=NOW)
         assert answers[0] == answers[1] == answers[2]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@settings(max_examples=250)
+@given(data=st.data(), cuts=st.lists(st.integers(0, 6000), max_size=10), streaming=st.booleans())
+def test_a_damaged_answer_never_raises_and_any_split_reads_it_alike(
+    protocol: Protocol, data: st.DataObject, cuts: list[int], streaming: bool
+) -> None:
+    body = data.draw(damaged(protocol))
+
+    answer = read(protocol, [body], streaming=streaming)
+
+    assert read(protocol, split(body, cuts), streaming=streaming) == answer
+    classify(status=200, headers={}, error=answer.error, now_epoch=NOW)
 
 
 def test_an_event_beyond_the_cap_is_skipped_and_the_rest_still_read() -> None:
@@ -152,6 +157,49 @@ def test_reasoning_beside_the_completion_is_not_taken_off_it() -> None:
     body = json.dumps({"model": "m", "usage": usage_beside}).encode()
 
     assert read("chat", [body], streaming=False).usage == TokenUsage(input=10, output=5, reasoning=20)
+
+
+def test_a_gemini_stream_as_one_array_tells_the_same_as_events() -> None:
+    asked = dataclasses.replace(ASKED, as_array=True)
+    body = b"".join(RENDERERS["gemini"].events(REPLY, asked, 0))
+
+    answer = read("gemini", [body], streaming=False)
+
+    assert answer == Answer(model_served="served", usage=EXPECTED["gemini"], complete=True)
+
+
+def test_what_gemini_leaves_out_is_unknown_and_its_own_tools_add_to_the_input() -> None:
+    begun = {"candidates": [{"content": {}}], "modelVersion": "m", "usageMetadata": {"promptTokenCount": 9}}
+    searched = {"promptTokenCount": 9, "candidatesTokenCount": 2, "toolUsePromptTokenCount": 30}
+    refused = {"promptFeedback": {"blockReason": "SAFETY"}, "modelVersion": "m"}
+    wrapped = {"response": {"modelVersion": "m", "usageMetadata": searched, "candidates": [{"finishReason": "STOP"}]}}
+
+    def told(event: object) -> Answer:
+        return read("gemini", [f"data: {json.dumps(event)}\n\n".encode()])
+
+    assert told(begun) == Answer(model_served="m", usage=TokenUsage(input=9), complete=False)
+    assert told(refused) == Answer(model_served="m", complete=True)
+    # As the same API answers those who signed in with an account.
+    assert told(wrapped) == Answer(model_served="m", usage=TokenUsage(input=39, output=2), complete=True)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_conversation_is_known_by_its_tools_and_its_beginning(protocol: Protocol) -> None:
+    def body(*said: tuple[str, str], tools: tuple[str, ...] = ("bash", "write")) -> dict[str, object]:
+        key = {"responses": "input", "gemini": "contents"}.get(protocol, "messages")
+        part = "parts" if protocol == "gemini" else "content"
+        offered = [{"name": name} for name in tools]
+        shapes = {"chat": [{"function": one} for one in offered], "gemini": [{"functionDeclarations": offered}]}
+        messages = [{"role": role, part: [{"text": words}]} for role, words in said]
+        return {"model": "m", key: messages, "tools": shapes.get(protocol, offered)}
+
+    first = fingerprints(protocol, body(("system", "today"), ("user", "do it")))
+    later = fingerprints(protocol, body(("user", "do it"), ("user", "go on"), tools=("write", "bash")))
+    assert first == later
+    assert all(first)
+    other = fingerprints(protocol, body(("user", "\ud800"), tools=("bash",)))
+    assert [one != two for one, two in zip(first, other, strict=True)] == [True, True]
+    assert fingerprints(protocol, {"model": "m"}) == ("", "")
 
 
 def test_usage_that_was_not_told_is_unknown() -> None:
@@ -182,6 +230,10 @@ def test_errors_inside_a_stream_that_began_well(
     assert (error.kind, error.status) == (kind, 200)
 
 
+def _google(status: str, *details: object) -> dict[str, object]:
+    return {"code": 7, "status": status, "message": "rate limit, please retry in 9s", "details": [*details]}
+
+
 RATE, USAGE, QUOTA = ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.QUOTA_EXHAUSTED
 
 
@@ -191,6 +243,22 @@ RATE, USAGE, QUOTA = ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.QUOT
         (429, {"retry-after": "7"}, {}, RATE, 7.0),
         (429, {"retry-after-ms": "1500", "retry-after": "2"}, {}, RATE, 1.5),
         (429, {"retry-after": "Fri, 15 Jan 2027 08:01:00 GMT"}, {}, RATE, 60.0),
+        (429, {"retry-after": "Friday, 15-Jan-27 08:01:00 GMT"}, {}, RATE, 60.0),
+        (429, {"retry-after": "Fri Jan 15 08:01:00 2027"}, {}, RATE, 60.0),
+        (429, {"retry-after": "Fri, 15 Jan 2027 09:01:00 +0100"}, {}, RATE, 60.0),
+        (429, {"retry-after": "Fri, 15 Jan 2027 07:59:00 GMT"}, {}, RATE, 0.0),
+        (429, {"retry-after": "7.5"}, {}, RATE, 7.5),
+        (429, {"retry-after-ms": "soon", "retry-after": "2"}, {}, RATE, 2.0),
+        (503, {"retry-after": "Fri, 15 Jan 2027 08:01:00 GMT"}, {}, ErrorKind.OVERLOADED, 60.0),
+        (429, {"x-ratelimit-reset-tokens": "2m59.56s"}, {}, RATE, 179.56),
+        (429, {"x-ratelimit-reset-tokens": "1d2h3m4s"}, {}, RATE, 93784.0),
+        (429, {"ratelimit-reset": "30", "ratelimit-remaining": "0"}, {}, RATE, 30.0),
+        (429, {"ratelimit": "limit=9, remaining=0, reset=31"}, {}, RATE, 31.0),
+        (429, {"ratelimit": '"minute";r=0;t=32, "day";r=9;t=7'}, {}, RATE, 32.0),
+        (429, {"anthropic-ratelimit-unified-7d-status": "rejected",
+               "anthropic-ratelimit-unified-7d-reset": str(int(NOW) + 90_000),
+               "anthropic-ratelimit-unified-5h-status": "allowed",
+               "anthropic-ratelimit-unified-5h-reset": str(int(NOW) + 30)}, {}, USAGE, 90_000.0),
         (429, {"x-ratelimit-reset-tokens": "1m30s", "x-ratelimit-reset-requests": "6ms"}, {}, RATE, 90.0),
         (429, {"x-ratelimit-reset-tokens": "9s", "x-ratelimit-reset-requests": "6s",
                "x-ratelimit-remaining-requests": "0"}, {}, RATE, 6.0),
@@ -218,6 +286,19 @@ RATE, USAGE, QUOTA = ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.QUOT
         (500, {}, {"type": "api_error"}, ErrorKind.SERVER, None),
         (502, {}, {}, ErrorKind.SERVER, None),
         (404, {}, {"code": "model_not_found"}, ErrorKind.BAD_REQUEST, None),
+        (429, {}, _google("RESOURCE_EXHAUSTED", {"violations": [{"quotaId": "RequestsPerMinutePerProject"}]},
+                          {"retryDelay": "34.074824224s"}), RATE, 34.074824224),
+        (429, {}, _google("RESOURCE_EXHAUSTED", {"violations": [{"quotaId": "RequestsPerDayPerProject"}]},
+                          {"retryDelay": "2h"}), USAGE, 7200.0),
+        (429, {}, _google("RESOURCE_EXHAUSTED", {"reason": "QUOTA_EXHAUSTED",
+                          "metadata": {"quotaResetDelay": "1h2m3.5s"}}), USAGE, 3723.5),
+        (429, {}, _google("RESOURCE_EXHAUSTED", {"reason": "MODEL_CAPACITY_EXHAUSTED"}), ErrorKind.OVERLOADED, None),
+        (429, {}, _google("RESOURCE_EXHAUSTED", None, {"violations": [7, {"quotaId": 3}]}), RATE, None),
+        (403, {}, _google("PERMISSION_DENIED", {"reason": "BILLING_DISABLED"}), QUOTA, None),
+        (403, {}, _google("PERMISSION_DENIED"), ErrorKind.AUTH, None),
+        (400, {}, _google("INVALID_ARGUMENT", {"reason": "API_KEY_INVALID"}), ErrorKind.AUTH, None),
+        (400, {}, _google("INVALID_ARGUMENT"), ErrorKind.BAD_REQUEST, None),
+        (503, {}, _google("UNAVAILABLE"), ErrorKind.OVERLOADED, None),
         (429, {"retry-after": "soon"}, {}, RATE, None),
         (429, {"retry-after": "1e300"}, {}, RATE, None),
         (429, {"retry-after": "nan"}, {}, RATE, None),

@@ -32,6 +32,18 @@ def test_a_window_fills_refuses_and_empties(protocol: str) -> None:
     assert isinstance(window.enter(protocol, NOW + 21), dict)
 
 
+def test_gemini_says_nothing_of_its_window_until_it_is_used_up() -> None:
+    window = QuotaWindow(Quota(window="24h", length=20.0, requests=1))
+    assert window.enter("gemini", NOW) == {}
+
+    refusal = window.enter("gemini", NOW + 10)
+    assert isinstance(refusal, ErrorAnswer)
+    body = json.loads(refusal.body)["error"]
+    error = classify(status=refusal.status, headers=refusal.headers, error=body, now_epoch=NOW + 10)
+    assert error is not None
+    assert (error.kind, int(error.resets_at_epoch or 0)) == (ErrorKind.USAGE_LIMIT, 1_795_000_021)
+
+
 def test_so_many_requests_are_answered_at_a_time() -> None:
     doors = Doors(2)
     with doors.open() as one, doors.open() as two:

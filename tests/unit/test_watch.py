@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.cycles import repeated_period
 from orchestrator.domain.decision import CONTINUE, Action
 from orchestrator.domain.events import (
     AgentEnded,
@@ -116,12 +115,37 @@ def test_progress_breaks_the_silence(sign: Event) -> None:
 
 
 @pytest.mark.parametrize(
-    "noise", [ASKED, ErrorSeen(kind=ErrorKind.SERVER), answer(error=ErrorSeen(kind=ErrorKind.NETWORK))]
+    ("noise", "outcome"),
+    [
+        (ASKED, Outcome.IDLE_TIMEOUT),
+        (ErrorSeen(kind=ErrorKind.BAD_REQUEST), Outcome.IDLE_TIMEOUT),
+        (ErrorSeen(kind=ErrorKind.SERVER), Outcome.MODEL_UNAVAILABLE),
+        (ErrorSeen(kind=ErrorKind.AUTH), Outcome.AUTH_ERROR),
+        (answer(error=ErrorSeen(kind=ErrorKind.NETWORK)), Outcome.MODEL_UNAVAILABLE),
+    ],
 )
-def test_a_request_that_is_only_begun_or_refused_does_not_break_the_silence(noise: Event) -> None:
+def test_a_request_that_is_only_begun_or_refused_does_not_break_the_silence(noise: Event, outcome: Outcome) -> None:
     watch = Watch(frame(idle_timeout=60))
     watch.see(noise, START + 50)
-    assert watch.tick(START + 60).outcome is Outcome.IDLE_TIMEOUT
+    assert watch.tick(START + 60).outcome is outcome
+
+
+def test_silence_after_an_error_that_was_overcome_is_the_agents() -> None:
+    watch = Watch(frame(idle_timeout=60))
+    watch.see(ErrorSeen(kind=ErrorKind.SERVER), START + 1)
+    watch.see(answer(), START + 2)
+    assert watch.tick(START + 62).outcome is Outcome.IDLE_TIMEOUT
+
+
+def test_what_an_agent_says_more_vaguely_than_the_gateway_hides_no_error() -> None:
+    watch = Watch(frame())
+    overflow = ErrorSeen(kind=ErrorKind.CONTEXT_OVERFLOW, status=400)
+    watch.see(answer(error=overflow), START + 1)
+    watch.see(ErrorSeen(kind=ErrorKind.BAD_REQUEST, status=400), START + 2)
+    assert watch.last_error == overflow
+    other = ErrorSeen(kind=ErrorKind.BAD_REQUEST, status=404)
+    watch.see(other, START + 3)
+    assert watch.last_error == other
 
 
 def test_a_tool_that_runs_silently_is_silence() -> None:
@@ -240,11 +264,21 @@ def test_a_cycle_of_tool_calls_is_found(period: int) -> None:
     assert watch.see(calls[-1], START).outcome is Outcome.LOOP_DETECTED
 
 
-@given(st.lists(st.sampled_from("abc"), max_size=24), st.integers(2, 5))
-def test_a_period_means_that_the_tail_repeats(calls: list[str], repeats: int) -> None:
-    period = repeated_period(tuple(calls), repeats)
-    cycles = {n for n in range(1, 5) if len(calls) >= n * repeats and calls[-n * repeats :] == calls[-n:] * repeats}
-    assert period == min(cycles, default=None)
+def test_requests_that_are_refused_for_the_same_reason_end_the_stage() -> None:
+    def refused(number: int, kind: ErrorKind = ErrorKind.BAD_REQUEST) -> RequestEnded:
+        return answer(error=ErrorSeen(kind=kind, text=f"messages.{number}: tool_use id a{number}f00b4 is unknown"))
+
+    watch = Watch(frame(max_same_errors=3))
+    assert [watch.see(refused(1), START), watch.see(refused(2), START)] == [CONTINUE, CONTINUE]
+    watch.see(answer(), START)
+    assert [watch.see(refused(3), START), watch.see(refused(14), START)] == [CONTINUE, CONTINUE]
+    ended = watch.see(refused(15), START)
+    assert (ended.outcome, ended.detail) == (
+        Outcome.LOOP_DETECTED,
+        "3 requests in a row refused for the same reason: messages.15: tool_use id a15f00b4 is unknown",
+    )
+    patient = Watch(frame(max_same_errors=3))
+    assert [patient.see(refused(1, ErrorKind.SERVER), START) for _ in range(5)] == [CONTINUE] * 5, "nobody's loop"
 
 
 def test_a_model_that_was_not_asked_for() -> None:
@@ -292,6 +326,23 @@ def test_an_agent_that_compacts_itself_gets_the_time_for_it() -> None:
     assert watch.see(turn(860), START).action is Action.WARN, "and again the next time"
     stubborn = [watch.see(event, START).action for event in (ASKED, turn(861), ASKED, turn(862), ASKED)]
     assert stubborn == [Action.CONTINUE] * 4 + [Action.COMPACT]
+
+
+def test_a_compaction_that_only_the_gateway_sees_makes_room() -> None:
+    watch = Watch(replace(frame(self_compacting=True), context_window=20_000))
+    crowded = replace(answer(17_500), tools="t", opening="task", request_bytes=9)
+    assert watch.see(crowded, START).action is Action.WARN
+    assert watch.see(ASKED, START).action is Action.CONTINUE
+    smaller = replace(answer(6_000), tools="t", opening="summary")
+    assert watch.see(smaller, START).action is Action.CONTINUE
+    assert (watch.context_tokens, watch.compactions) == (6_000, 1)
+
+
+def test_a_session_that_only_compacts_is_ended() -> None:
+    watch = Watch(frame(self_compacting=True))
+    for _ in range(3):
+        assert watch.see(Compacted(), START) == watch.see(turn(600), START) == CONTINUE
+    assert watch.see(Compacted(), START).outcome is Outcome.COMPACTION_FAILED
 
 
 def test_what_an_agent_states_counts_where_no_price_is_known() -> None:

@@ -21,7 +21,7 @@ class Command:
 
     def __init__(self, name: str, command: CommandAgent) -> None:
         self.name = name
-        self.protocols: tuple[str, ...] = ("chat", "messages", "responses")
+        self.protocols: tuple[str, ...] = ("chat", "messages", "responses", "gemini")
         self._command = command
 
     def version(self, env: Mapping[str, str]) -> str | None:

@@ -1,10 +1,10 @@
 """Gives an error answer of a model server its class. Only structured fields count, never the message's words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from orchestrator.domain.events import ErrorKind, ErrorSeen
 from orchestrator.domain.provider_errors import kind_of_code, kind_of_status
-from workers.gateway.jsonvalues import JsonObject, text
+from workers.gateway.jsonvalues import JsonObject, items, text
 from workers.gateway.resets import reset_of
 from workers.moments import number
 
@@ -39,23 +39,43 @@ def classify(
 
 
 def _kind(status: int | None, headers: Mapping[str, str], error: JsonObject) -> ErrorKind:
-    names = (text(error, key) for key in ("code", "type", "status", "reason"))
+    names = [*_google_reasons(error), *(text(error, key) for key in ("code", "type", "status", "reason"))]
     told = next((kind for name in names if (kind := kind_of_code(name)) is not None), None)
     kind = told or (ErrorKind.UNKNOWN if status is None else kind_of_status(status))
-    if kind is ErrorKind.RATE_LIMIT and _window_used_up(headers):
+    if kind is ErrorKind.RATE_LIMIT and _window_used_up(headers, error):
         return ErrorKind.USAGE_LIMIT
     return kind
 
 
-def _window_used_up(headers: Mapping[str, str]) -> bool:
-    """Subscriptions say with the same 429 whether it is a short limit or the window's end."""
-    if headers.get("anthropic-ratelimit-unified-status", "").lower() == "rejected":
+def _google_reasons(error: JsonObject) -> list[str | None]:
+    """Google's status is coarse; the reason among the details tells a wrong key from a wrong argument."""
+    return [text(detail, "reason") for detail in items(error, "details") if isinstance(detail, dict)]
+
+
+def _window_used_up(headers: Mapping[str, str], error: JsonObject) -> bool:
+    """Providers say with the same 429 whether it is a short limit or the window's end."""
+    if any("PerDay" in quota for quota in _google_quotas(error)):
+        return True
+    windows = ("", "5h-", "7d-")
+    if any(headers.get(f"anthropic-ratelimit-unified-{name}status", "").lower() == "rejected" for name in windows):
         return True
     used = (number(headers.get(f"x-codex-{window}-used-percent")) for window in ("primary", "secondary"))
     return any(percent is not None and percent >= 100 for percent in used)
 
 
+def _google_quotas(error: JsonObject) -> Iterator[str]:
+    """The names of the quotas that were exceeded."""
+    for detail in items(error, "details"):
+        for violation in items(detail, "violations") if isinstance(detail, dict) else ():
+            yield text(violation, "quotaId") or "" if isinstance(violation, dict) else ""
+
+
 def _text(status: int | None, error: JsonObject) -> str:
-    name = text(error, "code") or text(error, "type") or (f"HTTP {status}" if status else "error")
+    name = (
+        text(error, "code")
+        or text(error, "type")
+        or text(error, "status")
+        or (f"HTTP {status}" if status else "error")
+    )
     message = text(error, "message")
     return (f"{name}: {message}" if message else name)[:MAX_TEXT]

@@ -3,10 +3,13 @@
 import logging
 import time
 from typing import Protocol as TypingProtocol
+from urllib.parse import unquote
 
 from multidict import CIMultiDictProxy
 
 from orchestrator.domain.events import ErrorKind, ErrorSeen, OutputSeen, RequestEnded, RequestStarted
+from workers.gateway.cassette import GEMINI_CALL, End
+from workers.gateway.conversation import fingerprints
 from workers.gateway.errors import classify
 from workers.gateway.headers import limit_headers
 from workers.gateway.jsonvalues import parse_object, text
@@ -39,10 +42,12 @@ class Exchange:
         self.route = route
         self.request_id = request_id
         self.path = path.partition("?")[0]
-        self.reported = method == "POST" and self.path.endswith(_ANSWERING)
+        gemini = GEMINI_CALL.search(self.path)
+        self.reported = method == "POST" and (gemini is not None or self.path.endswith(_ANSWERING))
         self.request_bytes = 0
         self.response_bytes = 0
-        self._model: str | None = None
+        self._model = unquote(gemini[1]) if gemini else None
+        self._tools = self._opening = ""
         self._began = time.monotonic()
         self._first_byte: float | None = None
         self._told_at = self._began
@@ -50,20 +55,26 @@ class Exchange:
         self._headers: dict[str, str] = {}
         self._parser: AnswerParser | None = None
         self._open = False
+        self._recorder = route.recorder.begin(method, self.path) if route.recorder else None
 
     def started(self, body: bytes | None) -> None:
         """The request is about to be forwarded. `body` is None when it is too large to be looked into."""
+        self._open = True
+        if self._recorder:
+            self._recorder.asked(body)
         if not self.reported:
             return
         value = parse_object(body) if body else None
-        self._model = text(value, "model") if value else None
-        self._open = True
+        self._model = self._model or (text(value, "model") if value else None)
+        self._tools, self._opening = fingerprints(self.route.protocol, value) if value else ("", "")
         self._emit(RequestStarted(request_id=self.request_id, model=self._model))
 
     def answered(self, head: Head) -> None:
         """The upstream's status and headers are here."""
         self._status = head.status
         self._headers = limit_headers(head.headers)
+        if self._recorder:
+            self._recorder.answered(head.status, head.headers)
         packed = head.headers.get("Content-Encoding", "identity").lower() != "identity"
         if self.reported and not packed:
             streaming = head.headers.get("Content-Type", "").lower().startswith("text/event-stream")
@@ -74,25 +85,43 @@ class Exchange:
         if self._first_byte is None:
             self._first_byte = time.monotonic()
         self.response_bytes += len(chunk)
+        if self._recorder:
+            self._recorder.passed(chunk)
+        alive = self._read(chunk)
         now = time.monotonic()
-        if self.reported and now - self._told_at >= _SIGN_SECONDS:
+        if self.reported and alive and now - self._told_at >= _SIGN_SECONDS:
             # An agent that prints a long answer only at its end is not silent while the answer flows.
             self._told_at = now
             self._emit(OutputSeen(size_bytes=len(chunk)))
+
+    def _read(self, chunk: bytes) -> bool:
+        """Whether the model said something with it: a connection that is only kept open is silent."""
         if self._parser is None:
-            return
+            return True
         try:
+            before = self._parser.signs
             self._parser.feed(chunk)
+            return self._parser.signs > before
         # The parser reads what strangers send; whatever it meets, the agent's stream must go on.
         except Exception:  # noqa: BLE001
             _log.exception("gateway_parser_fault attempt=%s request=%s", self.route.attempt_id, self.request_id)
             self._parser = None
+            return True
 
-    def ended(self, broken: str | None = None) -> None:
-        """The answer is through, or the connection broke for the reason given. Later calls do nothing."""
+    def ended(self, broken: str | None = None, *, left: bool = False) -> None:
+        """The answer is through, or the connection broke for the reason given. Later calls do nothing.
+
+        `left`: it was the agent that went away, or its stage that ended.
+        """
         if not self._open:
             return
         self._open = False
+        if self._recorder:
+            self._recorder.ended(End.LEFT if left else End.BROKEN if broken else End.WHOLE)
+        if self.reported:
+            self._report(broken)
+
+    def _report(self, broken: str | None) -> None:
         answer = self._answer()
         now = time.monotonic()
         self._emit(
@@ -109,6 +138,8 @@ class Exchange:
                 error=self._error(answer, broken),
                 limit_headers=self._headers,
                 path=self.path,
+                tools=self._tools,
+                opening=self._opening,
             )
         )
 

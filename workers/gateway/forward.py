@@ -26,7 +26,7 @@ async def forward(upstreams: Upstreams, entry: Entry, request: web.Request, exch
         body = held if complete else _rest(request, held, exchange)
         return await _exchange(upstreams, entry, request, exchange, body)
     except asyncio.CancelledError:
-        exchange.ended("aborted: the agent closed the connection or its stage ended")
+        exchange.ended("aborted: the agent closed the connection or its stage ended", left=True)
         raise
     except (ClientError, OSError) as error:
         # A broken connection to the agent arrives here too; then nobody reads the answer below.

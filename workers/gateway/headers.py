@@ -35,6 +35,9 @@ def upstream_headers(received: RawHeaders, protocol: Protocol, secret: str | Non
     if protocol == "messages" and not secret.startswith(_OAUTH_PREFIX):
         headers["x-api-key"] = secret
         return headers
+    if protocol == "gemini":
+        headers["x-goog-api-key"] = secret
+        return headers
     headers["Authorization"] = f"Bearer {secret}"
     # The Messages API takes an OAuth token only when the request names this beta.
     if protocol == "messages" and _OAUTH_BETA not in ",".join(headers.getall("anthropic-beta", [])):

@@ -17,6 +17,16 @@ def parse_object(data: bytes | bytearray) -> JsonObject | None:
     return value if isinstance(value, dict) else None
 
 
+def parse_objects(data: bytes | bytearray) -> list[JsonObject] | None:
+    """The JSON object in `data`, or those in its array; None when it is anything else."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    found = value if isinstance(value, list) else [value]
+    return found if all(isinstance(one, dict) for one in found) else None
+
+
 def child(value: JsonObject, key: str) -> JsonObject:
     """The object under `key`; empty when there is none."""
     found = value.get(key)

@@ -4,25 +4,31 @@ Pure and incremental: `AnswerParser` reads a copy of the bytes that pass through
 no more than its caps. `errors.classify` gives the error its meaning.
 """
 
+import re
 from dataclasses import dataclass
 
 from orchestrator.domain.fleet import Protocol
 from orchestrator.domain.usage import TokenUsage
-from workers.gateway.jsonvalues import JsonObject, child, parse_object, text
+from workers.gateway.jsonvalues import JsonObject, child, items, parse_object, parse_objects, text
 from workers.gateway.sse import SseDecoder
-from workers.gateway.tokens import chat_usage, messages_usage, responses_usage
+from workers.gateway.tokens import chat_usage, gemini_usage, messages_usage, responses_usage
 
 MAX_JSON_BYTES = 8 * 1024 * 1024
 MAX_EVENT_BYTES = 1024 * 1024
-_USAGE = {"chat": chat_usage, "messages": messages_usage, "responses": responses_usage}
+_USAGE = {"chat": chat_usage, "messages": messages_usage, "responses": responses_usage, "gemini": gemini_usage}
 _LAST_EVENTS = frozenset({"message_stop", "response.completed", "response.incomplete", "response.failed"})
-_END_MARKS = (b'"finish_reason":"', b'"finish_reason": "', b'"message_stop"', b'"response":', b'"response" :')
+# What an event must hold to be parsed: most are deltas of text, and there are thousands of them.
+_TELLING = (b'"usage', b'"error"', b'"finish_reason":"', b'"finish_reason": "', b"_stop", b"response.", b'Reason"')
+# Sent while nothing is answered, so that no proxy closes the connection.
+_KEEP_ALIVE = re.compile(rb'\s*\{\s*"type"\s*:\s*"(?:ping|keepalive)"')
 # Nothing else is kept, so that a stream of invented keys cannot fill the memory.
 _COUNT_KEYS = frozenset(
     {
         *("prompt_tokens", "completion_tokens", "total_tokens", "prompt_cache_hit_tokens"),
         *("prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details"),
         *("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
+        *("promptTokenCount", "candidatesTokenCount", "cachedContentTokenCount"),
+        *("thoughtsTokenCount", "toolUsePromptTokenCount"),
     }
 )
 
@@ -55,6 +61,7 @@ class AnswerParser:
         self.protocol = protocol
         self.streaming = streaming
         self.max_json_bytes = max_json_bytes
+        self.signs = 0  # of life so far: bytes of a body, events of a stream but those that only keep it open
         self._sse = SseDecoder(max_event_bytes)
         self._body: bytearray | None = bytearray()
         self._model: str | None = None
@@ -68,7 +75,9 @@ class AnswerParser:
         if self.streaming:
             for event in self._sse.feed(data):
                 self._event(event)
-        elif self._body is not None:
+            return
+        self.signs += len(data)
+        if self._body is not None:
             self._body += data
             if len(self._body) > self.max_json_bytes:
                 self._body = None
@@ -89,14 +98,16 @@ class AnswerParser:
         )
 
     def _whole(self) -> None:
-        value = parse_object(self._body) if self._body else None
-        if value is None:
+        values = parse_objects(self._body) if self._body else None
+        if values is None:
             self._skipped += self._body is None or len(self._body) > 0
             return
         self._complete = True
-        self._take(value)
+        for value in values:
+            self._take(value)
 
     def _event(self, data: bytes) -> None:
+        self.signs += _KEEP_ALIVE.match(data) is None
         if data.strip() == b"[DONE]":
             self._complete = True
         elif self._interesting(data):
@@ -107,20 +118,17 @@ class AnswerParser:
                 self._take(value)
 
     def _interesting(self, data: bytes) -> bool:
-        """Whether parsing can tell anything new: most events are deltas of text, and there are thousands of them."""
-        if self._model is None or b'"usage"' in data or b'"error"' in data:
-            return True
-        return (
-            b'"finish_reason":"' in data or b'"finish_reason": "' in data or b"_stop" in data or b"response." in data
-        )
+        """Whether parsing can tell anything new."""
+        return self._model is None or any(mark in data for mark in _TELLING)
 
     def _take(self, value: JsonObject) -> None:
         kind = text(value, "type")
         inner = child(value, "message") or child(value, "response") or value
-        self._model = self._model or text(inner, "model")
+        self._model = self._model or text(inner, "model") or text(inner, "modelVersion")
         self._take_counts(child(inner, "usage"), opening=kind == "message_start")
+        self._take_counts(child(inner, "usageMetadata"), opening=False)
         self._take_counts(child(value, "usage") if inner is not value else {}, opening=False)
-        self._complete = self._complete or kind in _LAST_EVENTS or _has_finish_reason(value)
+        self._complete = self._complete or kind in _LAST_EVENTS or _has_finish_reason(inner)
         self._error = self._error or _error_of(value, kind) or _error_of(inner, None)
 
     def _take_counts(self, usage: JsonObject, *, opening: bool) -> None:
@@ -134,10 +142,10 @@ class AnswerParser:
 
 
 def _has_finish_reason(value: JsonObject) -> bool:
-    choices = value.get("choices")
-    if not isinstance(choices, list):
-        return False
-    return any(isinstance(choice, dict) and choice.get("finish_reason") for choice in choices)
+    """Whether a choice, or a candidate of Gemini, is at its end; a prompt that Gemini refuses has no candidate."""
+    answers = [*items(value, "choices"), *items(value, "candidates")]
+    ends = (one.get("finish_reason") or one.get("finishReason") for one in answers if isinstance(one, dict))
+    return any(ends) or bool(child(value, "promptFeedback").get("blockReason"))
 
 
 def _error_of(value: JsonObject, kind: str | None) -> JsonObject | None:

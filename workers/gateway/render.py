@@ -197,8 +197,50 @@ def _item_events(index: int, item: Json, reply: Reply) -> Iterator[Json]:
     yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
+# -- Gemini --
+
+
+def _gemini_usage(counts: Counts) -> Json:
+    return {
+        "promptTokenCount": counts.prompt,
+        "candidatesTokenCount": counts.completion - counts.reasoning,
+        "thoughtsTokenCount": counts.reasoning,
+        "cachedContentTokenCount": counts.cached,
+        "totalTokenCount": counts.prompt + counts.completion,
+    }
+
+
+def _gemini_whole(reply: Reply, created: int) -> Json:
+    said: list[Json] = [{"text": reply.text}] if reply.text else []
+    return _gemini_chunk(reply, [*said, *_gemini_call(reply)])
+
+
+def _gemini_chunk(reply: Reply, parts: list[Json], *, last: bool = True) -> Json:
+    candidate: Json = {"index": 0, "content": {"role": "model", "parts": parts}}
+    end: Json = {"usageMetadata": _gemini_usage(reply.counts)} if last else {}
+    finish: Json = {"finishReason": "STOP"} if last else {}
+    return {"candidates": [{**candidate, **finish}], "modelVersion": reply.model, **end}
+
+
+def _gemini_call(reply: Reply) -> list[Json]:
+    call = reply.call
+    return [{"functionCall": {"name": call.name, "args": dict(call.arguments)}}] if call else []
+
+
+def _gemini_events(reply: Reply, request: Conversation, created: int) -> Iterator[bytes]:
+    chunks = [_gemini_chunk(reply, [{"text": word}], last=False) for word in _words(reply.text)]
+    chunks.append(_gemini_chunk(reply, _gemini_call(reply) or [{"text": ""}]))
+    if not request.as_array:
+        yield from (_event(chunk) for chunk in chunks)
+        return
+    for number, chunk in enumerate(chunks):
+        yield (b",\r\n" if number else b"[") + json.dumps(chunk).encode()
+    yield b"]"
+
+
 RENDERERS = {
     "chat": Renderer(_chat_whole, _chat_events),
     "messages": Renderer(_messages_whole, _messages_events),
     "responses": Renderer(_responses_whole, _responses_events),
+    "gemini": Renderer(_gemini_whole, _gemini_events),
 }

@@ -1,17 +1,21 @@
 """When a provider's limit ends, out of the many ways in which providers say it."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from orchestrator.domain.events import ErrorKind
-from workers.gateway.jsonvalues import JsonObject, items
+from workers.gateway.jsonvalues import JsonObject, child, items, text
 from workers.moments import duration, iso_date, number, until
 from workers.moments import wait as wait_for
 
 # No provider's window is longer; a larger figure is garbage or another unit.
 _LONGEST_SECONDS = 40 * 86400.0
+_UNIFIED = "anthropic-ratelimit-unified-"
+# The IETF's drafts, older and newer: `limit=9, remaining=0, reset=30` and `"default";r=0;t=30`.
+_DRAFT_RESET = re.compile(r"(?:^|[;,\s])(?:reset|t)=(\d{1,9})(?=$|[;,\s])")
 
 
 class Reset(NamedTuple):
@@ -54,12 +58,18 @@ def _body(headers: Mapping[str, str], error: JsonObject, now: float) -> Iterator
     yield number(error.get("retry_after"))
     for detail in items(error, "details"):
         if isinstance(detail, dict):
+            yield until(iso_date(text(child(detail, "metadata"), "quotaResetTimeStamp") or ""), now)
+            yield duration(child(detail, "metadata").get("quotaResetDelay"))
             yield duration(detail.get("retryDelay"))
 
 
 def _anthropic_window(headers: Mapping[str, str], error: JsonObject, now: float) -> Iterator[float | None]:
-    for name in ("unified-reset", "unified-5h-reset", "unified-7d-reset"):
-        yield until(_moment(headers.get(f"anthropic-ratelimit-{name}")), now)
+    """The reset of the window that counts, as the provider names it; else the latest among those that reject."""
+    yield until(_moment(headers.get(f"{_UNIFIED}reset")), now)
+    waits = {name: until(_moment(headers.get(f"{_UNIFIED}{name}-reset")), now) for name in ("5h", "7d")}
+    rejects = [name for name in waits if headers.get(f"{_UNIFIED}{name}-status", "").lower() == "rejected"]
+    yield max((wait for name in rejects if (wait := waits[name]) is not None), default=None)
+    yield from waits.values()
 
 
 def _codex_window(headers: Mapping[str, str], error: JsonObject, now: float) -> Iterator[float | None]:
@@ -88,6 +98,7 @@ def _per_minute(headers: Mapping[str, str], error: JsonObject, now: float) -> It
             if number(headers.get(name.replace("reset", "remaining"))) == 0:
                 empty.append(wait)
     yield max(empty or every, default=None)
+    yield max((float(seconds) for seconds in _DRAFT_RESET.findall(headers.get("ratelimit", ""))), default=None)
 
 
 def _moment(value: str | None) -> float | None:

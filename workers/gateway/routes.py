@@ -6,13 +6,17 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from orchestrator.domain.events import OutputSeen, RequestEnded, RequestStarted
 from orchestrator.domain.fleet import Protocol
+from workers.gateway.recording import StageRecorder
 
 GatewayEvent = OutputSeen | RequestStarted | RequestEnded
 _VERSION_AT_END = re.compile(r"/v\d+[a-z0-9]*$")
+_VERSION_AT_START = re.compile(r"/v1(?:beta\d*|alpha\d*)?(?=/|$)")
+# Gemini takes its key in the query too; then it must not go upstream from there either.
+_KEY_IN_QUERY = "key="
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +24,9 @@ class Route:
     """Where the model requests of one stage go.
 
     `upstream`: the server's base URL. When it ends in a version (`/v1`, `/api/paas/v4`) that one replaces the
-    agent's `/v1`; otherwise the agent's path is appended as it is. `secret`: the real key, None for servers without
-    one. `on_event` is called from the gateway's thread: it must be quick and must not call the gateway.
+    agent's `/v1` or `/v1beta`; otherwise the agent's path is appended as it is. `secret`: the real key, None for
+    servers without one. `on_event` is called from the gateway's thread: it must be quick and must not call the
+    gateway. `recorder`: keeps all traffic of the stage.
     """
 
     attempt_id: str
@@ -30,6 +35,7 @@ class Route:
     protocol: Protocol
     on_event: Callable[[GatewayEvent], None]
     secret: str | None = field(default=None, repr=False)
+    recorder: StageRecorder | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +54,16 @@ class Entry:
     api_key: str = field(repr=False)
     prefix: str
 
-    def accepts(self, headers: Mapping[str, str]) -> bool:
-        """Whether the request carries this stage's key, in whichever header style."""
-        return any(hmac.compare_digest(key.encode(), self.api_key.encode()) for key in _offered_keys(headers))
+    def accepts(self, headers: Mapping[str, str], raw_path: str) -> bool:
+        """Whether the request carries this stage's key, in whichever style of header or query."""
+        offered = [*_offered_keys(headers), *_keys_in_query(raw_path)]
+        return any(hmac.compare_digest(key.encode(), self.api_key.encode()) for key in offered)
 
     def target(self, raw_path: str) -> str:
         """The upstream URL of a request whose raw path and query begin with `prefix`."""
-        rest = raw_path[len(self.prefix) :]
+        rest = _without_key(raw_path[len(self.prefix) :])
         base = self.route.upstream.rstrip("/")
-        if _VERSION_AT_END.search(base) and (rest == "/v1" or rest.startswith("/v1/")):
-            rest = rest[len("/v1") :]
-        return base + rest
+        return base + (_VERSION_AT_START.sub("", rest) if _VERSION_AT_END.search(base) else rest)
 
 
 class RouteTable:
@@ -98,3 +103,17 @@ def _offered_keys(headers: Mapping[str, str]) -> list[str]:
     if scheme.lower() == "bearer":
         keys.append(token.strip())
     return keys
+
+
+def _keys_in_query(raw_path: str) -> list[str]:
+    fields = raw_path.partition("?")[2].split("&")
+    return [unquote(field.removeprefix(_KEY_IN_QUERY)) for field in fields if field.startswith(_KEY_IN_QUERY)]
+
+
+def _without_key(raw_path: str) -> str:
+    path, _, query = raw_path.partition("?")
+    fields = query.split("&")
+    kept = [field for field in fields if not field.startswith(_KEY_IN_QUERY)]
+    if len(kept) == len(fields):
+        return raw_path
+    return f"{path}?{'&'.join(kept)}" if kept else path

@@ -1,4 +1,4 @@
-"""The scripted model server as a program: `python -m workers.gateway.scripted --script FILE`.
+"""The scripted model server as a program: `python -m workers.gateway.scripted --script FILE`, or `--cassette PATH`.
 
 Real agents run against it end to end, with no key, no cost and no network. It listens on loopback only.
 """
@@ -15,7 +15,9 @@ from pathlib import Path
 from aiohttp import web
 
 from orchestrator.domain.errors import BakeoffError, ExitCode, Unavailable
-from workers.gateway.script import Script, load_script
+from workers.gateway.cassette import load_cassettes
+from workers.gateway.replay import ReplayServer
+from workers.gateway.script import load_script
 from workers.gateway.scripted_server import scripted_application
 
 _HOST = "127.0.0.1"
@@ -24,21 +26,28 @@ _HOST = "127.0.0.1"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the server until SIGTERM, SIGINT or the end of the given parent. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m workers.gateway.scripted", description=__doc__)
-    parser.add_argument("--script", type=Path, required=True, help="YAML file: what each model says and does")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--script", type=Path, help="YAML file: what each model says and does")
+    what.add_argument("--cassette", type=Path, help="recorded stage, or folder of an attempt's stages, to replay")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; default: a free one")
     parser.add_argument("--port-file", type=Path, help="write the port here once the server listens")
     parser.add_argument("--parent-pid", type=int, help="exit when this process ends")
     options = parser.parse_args(argv)
     try:
-        script = load_script(options.script)
-        asyncio.run(_serve(script, options.port, options.port_file, options.parent_pid))
+        if options.cassette is not None:
+            replay = ReplayServer(load_cassettes(options.cassette))
+            asyncio.run(_serve(replay.application(), options.port, options.port_file, options.parent_pid))
+            sys.stderr.write(f"{replay.summary()}\n")
+        else:
+            application = scripted_application(load_script(options.script))
+            asyncio.run(_serve(application, options.port, options.port_file, options.parent_pid))
     except BakeoffError as error:
         sys.stderr.write(f"{error}\n")
         return int(error.exit_code)
     return int(ExitCode.OK)
 
 
-async def _serve(script: Script, port: int, port_file: Path | None, parent_pid: int | None) -> None:
+async def _serve(application: web.Application, port: int, port_file: Path | None, parent_pid: int | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -46,9 +55,7 @@ async def _serve(script: Script, port: int, port_file: Path | None, parent_pid: 
     with contextlib.ExitStack() as resources:
         if parent_pid is not None:
             _stop_with(parent_pid, stop, loop, resources)
-        runner = web.AppRunner(
-            scripted_application(script), access_log=None, handler_cancellation=True, shutdown_timeout=0.1
-        )
+        runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         try:
             await _listen(runner, port)

@@ -40,6 +40,20 @@ _ANTHROPIC: dict[ErrorName, tuple[str, str]] = {
     "context_overflow": ("invalid_request_error", "prompt is too long"),
 }
 
+_GOOGLE_TYPE = "type.googleapis.com/google.rpc."
+_PER_MINUTE = "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"
+_PER_DAY = "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
+# kind: (HTTP status, status, message, quota or reason) of Google
+_GEMINI: dict[ErrorName, tuple[int, str, str, str]] = {
+    "rate_limit": (429, "RESOURCE_EXHAUSTED", "Too many requests per minute.", _PER_MINUTE),
+    "usage_limit": (429, "RESOURCE_EXHAUSTED", "You exceeded your current quota.", _PER_DAY),
+    "quota": (403, "PERMISSION_DENIED", "This API method requires billing to be enabled.", "BILLING_DISABLED"),
+    "auth": (400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", "API_KEY_INVALID"),
+    "overloaded": (503, "UNAVAILABLE", "The model is overloaded. Please try again later.", ""),
+    "server": (500, "INTERNAL", "An internal error has occurred.", ""),
+    "context_overflow": (400, "INVALID_ARGUMENT", "The input token count exceeds the maximum.", ""),
+}
+
 
 class ErrorAnswer(NamedTuple):
     """Status, headers and JSON body of an error."""
@@ -53,6 +67,8 @@ def error_answer(protocol: str, fault: ErrorFault, now_epoch: float) -> ErrorAns
     """The error as the provider behind `protocol` sends it."""
     wait = fault.retry_after
     headers = _limit_headers(protocol, fault.kind, wait, now_epoch) if wait is not None else {}
+    if protocol == "gemini":
+        return _gemini_error(fault)
     status = fault.status or (402 if protocol == "messages" and fault.kind == "quota" else _STATUS[fault.kind])
     if protocol == "messages":
         kind, message = _ANTHROPIC[fault.kind]
@@ -68,7 +84,24 @@ def plain_error(protocol: str, status: int, code: str, message: str) -> ErrorAns
     """An error that no script asked for, such as an unknown model."""
     if protocol == "messages":
         return _answer(status, {}, {"type": "error", "error": {"type": "not_found_error", "message": message}})
+    if protocol == "gemini":
+        return _answer(status, {}, {"error": {"code": status, "message": message, "status": code.upper()}})
     return _answer(status, {}, {"error": {"message": message, "type": "invalid_request_error", "code": code}})
+
+
+def _gemini_error(fault: ErrorFault) -> ErrorAnswer:
+    """Google tells nothing in headers: what was exceeded and when to come again are details of the body."""
+    usual, name, message, reason = _GEMINI[fault.kind]
+    details: list[object] = []
+    if name == "RESOURCE_EXHAUSTED":
+        details.append({"@type": _GOOGLE_TYPE + "QuotaFailure", "violations": [{"quotaId": reason}]})
+    elif reason:
+        details.append({"@type": _GOOGLE_TYPE + "ErrorInfo", "reason": reason, "domain": "googleapis.com"})
+    if fault.retry_after is not None:
+        details.append({"@type": _GOOGLE_TYPE + "RetryInfo", "retryDelay": f"{fault.retry_after:g}s"})
+    status = fault.status or usual
+    error = {"code": status, "message": message, "status": name, "details": details}
+    return _answer(status, {}, {"error": error})
 
 
 def _answer(status: int, headers: dict[str, str], body: dict[str, object]) -> ErrorAnswer:

@@ -49,6 +49,8 @@ class QuotaWindow:
         return self._headers(protocol)
 
     def _headers(self, protocol: str) -> dict[str, str]:
+        if protocol == "gemini":
+            return {}  # it says nothing until the quota is used up
         share, reset = self._used / self._quota.requests, str(int(self._ends_at))
         if protocol == "messages":
             prefix = f"anthropic-ratelimit-unified-{self._quota.window}"

@@ -1,4 +1,4 @@
-"""The HTTP side of the scripted model server: any prefix, then the usual paths of the three protocols."""
+"""The HTTP side of the scripted model server: any prefix, then the usual paths of the four protocols."""
 
 import asyncio
 import json
@@ -16,6 +16,7 @@ from workers.gateway.scripted_errors import ErrorAnswer, error_answer, plain_err
 from workers.gateway.scripted_quota import Doors, QuotaWindow
 
 _PROTOCOLS = {"chat/completions": "chat", "messages": "messages", "responses": "responses"}
+_GEMINI_PATH = "/{prefix:.*?}{slash:/?}{version:v1(?:beta|alpha)?}/models/{model:[^/:]+}:{call}"
 
 
 def scripted_application(script: Script) -> web.Application:
@@ -27,6 +28,7 @@ def scripted_application(script: Script) -> web.Application:
     application.router.add_post("/{prefix:.*?}{slash:/?}v1/messages/count_tokens", server.count_tokens)
     for path, protocol in _PROTOCOLS.items():
         application.router.add_post("/{prefix:.*?}{slash:/?}v1/" + path, server.answerer(protocol))
+    application.router.add_post(_GEMINI_PATH, server.gemini)
     return application
 
 
@@ -46,6 +48,15 @@ class _ScriptedServer:
 
     async def count_tokens(self, request: web.Request) -> web.Response:
         return web.json_response({"input_tokens": max(1, len(await request.read()) // 4)})
+
+    async def gemini(self, request: web.Request) -> web.StreamResponse:
+        """Gemini's calls are told apart by the path's end."""
+        call = request.match_info["call"]
+        if call == "countTokens":
+            return web.json_response({"totalTokens": max(1, len(await request.read()) // 4)})
+        if call in ("generateContent", "streamGenerateContent"):
+            return await self.answerer("gemini")(request)
+        return _plain(plain_error("gemini", 404, "not_found", f"there is no call {call!r}"))
 
     def answerer(self, protocol: str) -> "_Answerer":
         return _Answerer(self.player, protocol, self.quota, self.doors)
@@ -81,7 +92,7 @@ class _Answerer:
         return await self._answer(request, conversation, reply, limits)
 
     def _reply(self, request: web.Request, body: JsonObject, size: int) -> tuple[Conversation, Reply] | ErrorAnswer:
-        conversation = read_request(self.protocol, body, size)
+        conversation = read_request(self.protocol, {**body, **_in_the_path(request)}, size)
         if not self.player.knows(conversation.model):
             message = f"the script has no model {conversation.model!r}"
             return plain_error(self.protocol, 404, "model_not_found", message)
@@ -104,12 +115,22 @@ class _Answerer:
         created = int(time.time())
         renderer = RENDERERS[self.protocol]
         if asked.stream:
+            kind = "application/json" if asked.as_array else "text/event-stream"
             parts = list(renderer.events(reply, asked, created))
-            return await _send(request, reply, parts, {**limits, "Content-Type": "text/event-stream"}, None)
+            return await _send(request, reply, parts, {**limits, "Content-Type": kind}, None)
         whole = json.dumps(renderer.whole(reply, created)).encode()
         middle = len(whole) // 2
         headers = {**limits, "Content-Type": "application/json"}
         return await _send(request, reply, [whole[:middle], whole[middle:]], headers, len(whole))
+
+
+def _in_the_path(request: web.Request) -> JsonObject:
+    """What Gemini's path says instead of the body."""
+    model, call = request.match_info.get("model"), request.match_info.get("call")
+    if model is None:
+        return {}
+    alt = "sse" if request.query.get("alt") == "sse" else "json"
+    return {"model": model, "stream": call == "streamGenerateContent", "alt": alt}
 
 
 async def _send(

@@ -130,7 +130,7 @@ class Gateway:
         entry = self._routes.find(request.raw_path)
         if entry is None:
             return error_response(404, "gateway_unknown_route", "no stage is registered under this path")
-        if not entry.accepts(request.headers):
+        if not entry.accepts(request.headers, request.raw_path):
             return error_response(401, "gateway_wrong_key", "this is not the key of this stage")
         if request.headers.get("Upgrade"):
             return error_response(426, "gateway_no_upgrade", "only plain HTTP passes here")

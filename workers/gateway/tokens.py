@@ -1,4 +1,4 @@
-"""Token counts of the three wire protocols in one meaning: input without cached, output without reasoning tokens."""
+"""Token counts of the four wire protocols in one meaning: input without cached, output without reasoning tokens."""
 
 from orchestrator.domain.usage import TokenUsage
 from workers.gateway.jsonvalues import JsonObject, child, count
@@ -53,6 +53,21 @@ def messages_usage(usage: JsonObject) -> TokenUsage | None:
         cache_read=count(usage, "cache_read_input_tokens"),
         cache_write=count(usage, "cache_creation_input_tokens"),
         reasoning=thinking,
+    )
+
+
+def gemini_usage(usage: JsonObject) -> TokenUsage | None:
+    """Usage of Gemini: the prompt includes cached but not what the provider's own tools read; thoughts are beside."""
+    prompt, answered = count(usage, "promptTokenCount"), count(usage, "candidatesTokenCount")
+    if prompt is None and answered is None:
+        return None
+    cached = count(usage, "cachedContentTokenCount")
+    sent = _without(prompt, cached)
+    return TokenUsage(
+        input=None if sent is None else sent + (count(usage, "toolUsePromptTokenCount") or 0),
+        output=answered,
+        cache_read=cached,
+        reasoning=count(usage, "thoughtsTokenCount"),
     )
 
 

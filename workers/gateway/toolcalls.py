@@ -49,7 +49,7 @@ def _shell(command: str, tools: Mapping[str, JsonObject]) -> ToolCall | None:
         return None
     properties = child(tools[name], "properties")
     field = next((field for field in ("command", "cmd", "script") if field in properties), "command")
-    as_list = text(child(properties, field), "type") == "array"
+    as_list = _type(child(properties, field)) == "array"
     arguments: dict[str, object] = {field: ["bash", "-lc", command] if as_list else command}
     for required in items(tools[name], "required"):
         if isinstance(required, str) and required not in arguments:
@@ -63,7 +63,12 @@ def _filler(schema: JsonObject) -> object:
     if choices:
         return choices[0]
     fillers: dict[str, object] = {"boolean": False, "number": 120000, "integer": 120000, "array": [], "object": {}}
-    return fillers.get(text(schema, "type") or "", "Run a command")
+    return fillers.get(_type(schema), "Run a command")
+
+
+def _type(schema: JsonObject) -> str:
+    """Gemini's own schemas write types in capitals."""
+    return (text(schema, "type") or "").lower()
 
 
 def _write(file: WriteFile, tools: Mapping[str, JsonObject]) -> ToolCall | None:

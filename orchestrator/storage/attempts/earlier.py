@@ -15,7 +15,8 @@ from orchestrator.storage.tables import attempts, stages
 
 @dataclass(frozen=True, kw_only=True)
 class KeptStage:
-    """A stage that ended and whose work was committed. `handover` is what its session left if it was interrupted.
+    """A stage that ended and whose work was committed. `handover` is what its session left if it was interrupted,
+    `checks` what the checks told the loop after it.
 
     `context_percent` is how full that session was, None when unknown; `spent_usd_micros` what its limit counts.
     """
@@ -31,6 +32,7 @@ class KeptStage:
     handover: str | None
     session_id: str | None
     commit_sha: str | None
+    checks: str | None
     context_percent: float | None
     tokens: int
     spent_usd_micros: int
@@ -145,6 +147,7 @@ def _kept(row: Any, inner: Sequence[Any]) -> KeptStage:
         handover=row.handover,
         session_id=row.session_id,
         commit_sha=row.commit_sha,
+        checks=row.checks,
         context_percent=None
         if None in (row.context_tokens, row.context_window)
         else 100 * row.context_tokens / row.context_window,
