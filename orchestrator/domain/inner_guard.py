@@ -19,7 +19,7 @@ class InnerGuard:
         self.cost_usd_micros: int | None = None
         self._failures = 0
         self._last = ""
-        self._steps: deque[str] = deque(maxlen=4 * limits.max_repeated_calls)
+        self._steps: deque[str] = deque(maxlen=4 * limits.max_repeated_stages)
 
     def saw(self, told: InnerStageEnded) -> None:
         """Take a stage into account."""
@@ -33,7 +33,7 @@ class InnerGuard:
 
     def retune(self, limits: Limits) -> None:
         """Remember as many steps as the new limits need."""
-        self._steps = deque(self._steps, maxlen=4 * limits.max_repeated_calls)
+        self._steps = deque(self._steps, maxlen=4 * limits.max_repeated_stages)
 
     def judge(self, limits: Limits) -> Decision | None:
         """The end that follows; None for none. As many stages as the limit are allowed, the next one is not."""
@@ -41,9 +41,9 @@ class InnerGuard:
             detail = f"{self._failures} of the harness's stages in a row failed; last {self._last}"
             return Decision(Action.END, Outcome.FAILURE_BREAKER, detail)
         steps = tuple(self._steps)
-        period = repeated_period(steps, limits.max_repeated_calls)
+        period = repeated_period(steps, limits.max_repeated_stages)
         if period and any(_tells(step) for step in steps[-period:]):
-            detail = f"the same {period} stage(s) {limits.max_repeated_calls} times in a row; last {self._last}"
+            detail = f"the same {period} stage(s) {limits.max_repeated_stages} times in a row; last {self._last}"
             return Decision(Action.END, Outcome.LOOP_DETECTED, detail)
         if self.stages > limits.max_iterations:
             return Decision(

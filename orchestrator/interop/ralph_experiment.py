@@ -24,8 +24,13 @@ _LIMITS = {
     "context_compact_pct": ("context_compact_percent", 1.0),
     "context_kill_pct": ("context_kill_percent", 1.0),
 }
-_LOOP = ("max_decompose_depth", "investigate_batch_size", "verify_batch_size")
-_NO_COUNTERPART = ("max_api_calls", "max_retries_per_task", "progress_stall_abort_s")
+_LOOP = {
+    "max_decompose_depth": "max_decompose_depth",
+    "max_retries_per_task": "max_rejects",
+    "investigate_batch_size": "investigate_batch_size",
+    "verify_batch_size": "verify_batch_size",
+}
+_NO_COUNTERPART = ("max_api_calls", "progress_stall_abort_s")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
 _NOT_PLAIN = re.compile(r"(?i)true|false|yes|no|on|off|null|[0-9.]+(e[0-9]+)?|0[xob].*")
 
@@ -126,9 +131,9 @@ class _Limits:
         for key, (limit, factor) in _LIMITS.items():
             if (value := self._common(conf.profiles, profiles, key)) is not None:
                 self.values[limit] = value * factor
-        for key in _LOOP:
+        for key, parameter in _LOOP.items():
             if (value := self._common(conf.profiles, profiles, key)) is not None:
-                self.loop[key] = value
+                self.loop[parameter] = value
         for key in _NO_COUNTERPART:
             if self._common(conf.profiles, profiles, key):
                 self._note("no_counterpart", f"profiles: {key}", f"{key} has no counterpart", "left out")

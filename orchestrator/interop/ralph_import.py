@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.domain.errors import Conflict, Fault, InvalidInput, NotFound, Unavailable
@@ -25,6 +26,11 @@ def import_conf(
     """Read an experiment of ralph's. Raises InvalidInput with every fault of a file, and NotFound."""
     environment = child_environment()
     conf, findings = read_conf(read_file(file), str(file), environment, overrides)
+    if not is_remote(conf.target_repo) and not Path(conf.target_repo).is_absolute():
+        where = (file.absolute().parent / conf.target_repo).resolve()
+        found = f"TARGET_REPO={conf.target_repo} depends on where it is read"
+        findings.append(Finding(kind="repo_relative", where=str(file), found=found, read_as=str(where)))
+        conf = replace(conf, target_repo=str(where))
     home = environment.get("HOME")
     if profiles is None and home and (usual := Path(home, ".config/ralph/config.toml")).is_file():
         profiles = usual

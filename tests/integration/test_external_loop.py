@@ -73,7 +73,7 @@ def test_every_way_in_which_a_harness_ends(lab: Lab) -> None:
         ),
         "exit": agent(stage("BUILD"), ["exit", 3]),
     }  # fmt: skip
-    write(lab, harnesses, max_failures=3, max_iterations=6, max_repeated_calls=3, grace="300ms")
+    write(lab, harnesses, max_failures=3, max_iterations=6, max_repeated_stages=3, grace="300ms")
     done = lab.run()
     assert done.code == ExitCode.OK, done.err + lab.logs()
     lab.assert_clean()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.errors import Conflict, ExitCode
-from orchestrator.interop.ralph_import import write_texts
+from orchestrator.interop.ralph_import import import_conf, write_texts
 from tests.support.lab import Lab
 from tests.support.repos import git
 
@@ -59,6 +59,12 @@ def test_an_import_is_planned_once_its_spec_is_at_the_base(lab: Lab) -> None:
         "hybrid": ["account:anthropic", "pool:vllm"],
         "opus": ["account:anthropic"],
     }
+
+
+def test_a_relative_repository_counts_from_the_conf(tmp_path: Path) -> None:
+    (tmp_path / "x.conf").write_text(GOOD.replace("$HOME/target", "../there"))
+    made = import_conf(tmp_path / "x.conf", name="x", profiles=None, overrides={}, harness=False)
+    assert [one.read_as for one in made.findings if one.kind == "repo_relative"] == [str(tmp_path.parent / "there")]
 
 
 def test_commands_in_a_conf_are_refused_and_never_run(lab: Lab) -> None:

@@ -16,7 +16,7 @@ from orchestrator.domain.watch import StageFrame, Watch
 
 def watch(**limits: Any) -> Watch:
     frame = StageFrame(
-        limits=Limits(**{"max_repeated_calls": 3, **limits}),
+        limits=Limits(**{"max_repeated_stages": 3, **limits}),
         context_window=1000,
         prices=None,
         started_at=0.0,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.errors import InvalidInput
-from orchestrator.domain.experiment import Check, Experiment, Profile
+from orchestrator.domain.experiment import Check, Experiment, Loop, Profile
 from orchestrator.files import load_experiment
 from orchestrator.interop.findings import Finding, as_lines
 from orchestrator.interop.ralph_conf import RalphConf, read_conf
@@ -35,6 +35,7 @@ context_window = 200_000
 stage_timeout_ms = 900_000
 max_failures = 3
 max_tokens = 0
+max_retries_per_task = 4
 
 [profiles.hybrid]
 model_build = "llamacpp/devstral"
@@ -75,6 +76,7 @@ def test_a_conf_with_profiles_becomes_two_files_that_say_the_same(tmp_path: Path
     files = made()
     experiment = loaded(files, tmp_path)
     (target,) = experiment.targets
+    assert experiment.loop == Loop(kind="tasks", max_rejects=4)
     assert (target.base, target.task) == ("v1", "ralph/specs/rename.md")
     assert dict(target.checks) == {
         "build": Check(run="make build"),
@@ -128,6 +130,7 @@ def test_the_layers_of_profiles() -> None:
         "stage_timeout_ms": (1_200_000, "[profiles.devstral]"),
         "max_failures": (9, "override"),
         "max_tokens": (0, "[default]"),
+        "max_retries_per_task": (4, "[default]"),
     }
 
 
@@ -212,3 +215,14 @@ def test_whatever_a_command_says_arrives_in_the_file(build: str, gate: str, seco
     checks = Experiment.model_validate(tree.data).targets[0].checks
     assert [check.run for check in checks.values()] == [build, gate, gate]
     assert checks["test"].timeout == seconds
+
+
+def test_the_example_is_what_it_says(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "come-from-ralph"
+    conf, _ = conf_of((example / "001-profile-showdown" / "experiment.conf").read_text())
+    known = read_profiles((example / "config.toml").read_text(), "config.toml")
+    for harness in (False, True):
+        files = to_files(conf, known, name="n", source="c", told=True, home="/home/me", harness=harness)
+        experiment = loaded(files, tmp_path)
+        assert list(experiment.profiles) == ["hybrid", "opus", "sonnet", "opus-sonnet", "sonnet-hybrid", "devstral"]
+        assert experiment.loop.kind == ("external" if harness else "tasks")
