@@ -14,7 +14,8 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _check_name(value: str) -> str:
+def check_name(value: str) -> str:
+    """The name as it is. Raises ValueError that says what names look like."""
     if not _NAME.fullmatch(value) or ".." in value or value.endswith((".lock", ".")):
         raise ValueError("1-64 letters, digits, '.', '_' or '-', beginning with a letter or digit")
     return value
@@ -26,6 +27,6 @@ def _check_inside(value: str) -> str:
     return value
 
 
-Name = Annotated[str, AfterValidator(_check_name)]
+Name = Annotated[str, AfterValidator(check_name)]
 InsidePath = Annotated[str, AfterValidator(_check_inside)]
 Text = Annotated[str, Field(min_length=1)]

@@ -131,20 +131,40 @@ class Profile(Model):
         return tuple(dict.fromkeys((self.reasoning, self.build)))
 
 
+def _check_job_path(value: str) -> str:
+    inside = re.sub(r"^\{(worktree|home|tmp|logs)\}/", "", value)
+    if not inside or inside.startswith(("/", "~", "{")) or ".." in inside.split("/") or "\0" in inside:
+        raise ValueError("a path in the worktree, or one that begins with {worktree}/, {home}/, {tmp}/ or {logs}/")
+    return value
+
+
+JobPath = Annotated[str, AfterValidator(_check_job_path)]
+
+
+class Telemetry(Model):
+    """Files in which a harness tells about the stages that it runs by itself. They are read while it writes them."""
+
+    iterations: JobPath | None = Field(None, description="JSON lines: one for each stage that ended.")
+    runs: JobPath | None = Field(None, description="JSON lines: one for each run that ended.")
+    state: JobPath | None = Field(None, description="A JSON object that is written anew: what it is at.")
+
+
 class CommandAgent(Model):
-    """Any program as agent. Placeholders in `command` and `env`: {prompt_file} {base_url} {model} {worktree}
-    {session} {api_key}; the prompt is also given on standard input unless `stdin` is false."""
+    """Any program as agent. Placeholders in `command` and `env`: {prompt_file} {base_url} {model} {worktree} {home}
+    {tmp} {logs} {session} {api_key}; the prompt is also given on standard input unless `stdin` is false."""
 
     command: tuple[str, ...] = Field(min_length=1)
     env: Env = Field(default_factory=dict)
     stdin: bool = Field(True, strict=True)
     version: tuple[str, ...] | None = Field(None, min_length=1, description="Command that prints the version.")
+    telemetry: Telemetry | None = Field(None, description="What a harness writes about its own stages.")
 
 
-LoopName = Literal["single", "staged", "tasks"]
+LoopName = Literal["single", "staged", "tasks", "external"]
 # What each loop reads; anything else would be measured without an effect.
 LOOP_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "single": (),
+    "external": (),
     "staged": ("max_builds",),
     "tasks": (
         "max_decompose_depth",

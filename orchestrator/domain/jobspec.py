@@ -80,8 +80,11 @@ class JobSpec(Model):
 
         These are what its first stage uses, and whatever is held for whole attempts. A resource that is held per
         stage is taken when its stage comes; nothing that is held per stage is kept while waiting for another, so
-        attempts cannot block each other. A `single` loop uses the build model only.
+        attempts cannot block each other. A `single` loop uses the build model only; of an `external` one nobody
+        knows which model it asks when, so it holds all that it may use.
         """
+        if self.loop == "external":
+            return tuple(sorted({model.resource for model in self.models.values()}))
         roles = ("build",) if self.loop == "single" else ("reasoning", "build")
         first = self.models[roles[0]].resource
         used = (self.models[role] for role in roles)

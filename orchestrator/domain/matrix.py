@@ -15,6 +15,7 @@ from orchestrator.domain.check import Check, HiddenPack, PinnedCheck
 from orchestrator.domain.errors import Fault, InvalidInput
 from orchestrator.domain.experiment import (
     LOOP_PARAMETERS,
+    CommandAgent,
     Experiment,
     Profile,
     Rule,
@@ -183,13 +184,19 @@ def profile_identity(spec: JobSpec, prompts_hash: str) -> Json:
     return {
         "agent": spec.agent,
         "agent_version": spec.agent_version,
-        "command": spec.command.model_dump(mode="json") if spec.command else None,
+        "command": _command_identity(spec.command) if spec.command else None,
         "models": {role: _model_identity(spec.models[role]) for role in roles},
         "loop": loop,
         "prompts": {"built_in": prompts_hash, "own": _digests(spec.prompts)} if spec.prompts else prompts_hash,
         "limits": spec.limits.model_dump(mode="json"),
         "env": dict(spec.env),
     }
+
+
+def _command_identity(command: CommandAgent) -> Json:
+    """Without telemetry where there is none: agents that have none stay what they were."""
+    dumped: dict[str, Json] = command.model_dump(mode="json", exclude=None if command.telemetry else {"telemetry"})
+    return dumped
 
 
 def _digests(texts: Mapping[str, str]) -> Json:

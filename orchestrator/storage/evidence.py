@@ -9,8 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orchestrator.analysis.rows import Evidence, JobRow, ProfileRow, StageRow
+from orchestrator.analysis.rows import Evidence, JobRow, MachineNote, ProfileRow, StageRow
 from orchestrator.domain.errors import NotFound
+from orchestrator.domain.harness import parent_ordinal
 from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.states import JobState
 from orchestrator.domain.usage import TokenUsage
@@ -35,10 +36,12 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
     Raises NotFound with the names that exist.
     """
     with database.snapshot() as connection:
-        found = connection.execute(sa.select(experiments.c.id).where(experiments.c.name == experiment)).scalar()
-        if found is None:
+        query = sa.select(experiments.c.id, experiments.c.spec).where(experiments.c.name == experiment)
+        row = connection.execute(query).one_or_none()
+        if row is None:
             names = ", ".join(experiment_names(database)) or "none yet"
             raise NotFound(f"no experiment {experiment!r} in {database!r}; there are: {names}")
+        found, source = row.id, row.spec.get("imported")
         cell_rows = {
             row.id: row for row in connection.execute(sa.select(cells).where(cells.c.experiment_id == found))
         }
@@ -76,7 +79,13 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
         changes=tuple(changes),
         profiles=tuple(_profiles(cell_rows)),
         cases_cut=cases.cut,
+        notes=(_imported(source),) if source else (),
     )
+
+
+def _imported(source: str) -> MachineNote:
+    text = f"these runs were imported from {source}'s own files; nothing of them was run or measured here"
+    return MachineNote(machine="imported", text=text)
 
 
 def _worked(attempt: Any) -> bool:
@@ -125,7 +134,8 @@ def _job_row(
     mine = [
         stage
         for stage in stage_rows
-        if stage.attempt in built_on and ((upto := built_on[stage.attempt]) is None or stage.order <= upto)
+        if stage.attempt in built_on
+        and ((upto := built_on[stage.attempt]) is None or parent_ordinal(stage.order) <= upto)
     ]
     of_attempt = {attempt.number: [stage for stage in mine if stage.attempt == attempt.number] for attempt in work}
     last = tries[-1] if tries else None

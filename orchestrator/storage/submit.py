@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from orchestrator.domain.errors import Conflict
 from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.states import JobState
 from orchestrator.storage.bulk import insert_many, insert_new, refresh_statistics
@@ -164,10 +165,13 @@ def _upsert_experiment(
     connection: sa.Connection, name: str, file_text: str, spec: Mapping[str, Any], seed: int, now: datetime
 ) -> int:
     values = {"file_text": file_text, "spec": dict(spec), "seed": seed, "submitted_at": now}
-    found = connection.execute(sa.select(experiments.c.id).where(experiments.c.name == name)).scalar()
+    query = sa.select(experiments.c.id, experiments.c.spec).where(experiments.c.name == name)
+    found = connection.execute(query).one_or_none()
     if found is not None:
-        connection.execute(experiments.update().where(experiments.c.id == found).values(**values))
-        return int(found)
+        if "imported" in found.spec:
+            raise Conflict(f"the experiment {name!r} was imported: give the one that is to run another name")
+        connection.execute(experiments.update().where(experiments.c.id == found.id).values(**values))
+        return int(found.id)
     insert = experiments.insert().values(name=name, created_at=now, **values).returning(experiments.c.id)
     return int(connection.execute(insert).scalar_one())
 

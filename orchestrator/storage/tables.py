@@ -261,8 +261,9 @@ stages = sa.Table(
     sa.Column("stated_cost_usd_micros", Big),
     sa.Column("context_tokens", Big),
     sa.Column("context_peak_tokens", Big),
-    sa.Column("context_window", Big, nullable=False),
-    sa.Column("prompt_bytes", Big, nullable=False),
+    # Unknown of stages that another program ran, and told about.
+    sa.Column("context_window", Big),
+    sa.Column("prompt_bytes", Big),
     sa.Column("prompt_sha256", sa.String(64)),
     sa.Column("exit_code", sa.Integer),
     sa.Column("kill_reason", PlainText),

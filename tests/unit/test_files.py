@@ -289,7 +289,14 @@ include:
         (
             "loop: staged",
             "loop: stage",
-            "experiment.yaml:2: loop.kind: is not accepted (found 'stage'); accepted: 'single', 'staged' or 'tasks'",
+            "experiment.yaml:2: loop.kind: is not accepted (found 'stage'); accepted: 'single', 'staged', 'tasks' or "
+            "'external'",
+        ),
+        (
+            "loop: staged",
+            "loop: external",
+            "experiment.yaml:2: loop: is the loop of a harness, and the agent is none (found 'opencode'); accepted: "
+            "one of your own 'agents', with 'telemetry'",
         ),
         (
             "loop: staged",

@@ -100,6 +100,10 @@ def test_a_cell_is_all_that_a_worker_needs() -> None:
     assert (spec.profile, spec.agent, spec.agent_version, spec.loop) == ("hybrid", "opencode", "1.0", "staged")
     assert (spec.limits.stage_timeout, spec.limits.max_iterations, spec.params) == (600, 25, {"stage_timeout": 600})
     assert spec.needs() == ("account:max", "pool:gpu")
+    lent = {role: model.model_copy(update={"lease": "stage"}) for role, model in spec.models.items()}
+    assert spec.model_copy(update={"models": lent}).needs() == ("account:max",)
+    harness = spec.model_copy(update={"models": lent, "loop": "external"})
+    assert harness.needs() == ("account:max", "pool:gpu"), "nobody knows which model a harness asks when"
     assert spec.models["reasoning"].key == "env:CLOUD_KEY"
     assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
 
