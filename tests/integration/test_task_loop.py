@@ -205,6 +205,19 @@ def test_killed_in_the_second_task_it_goes_on_there(lab: Lab) -> None:
     lab.assert_clean()
 
 
+def test_a_builder_that_promises_and_edits_nothing_is_ended_with_what_repeated(lab: Lab) -> None:
+    lab.write_fleet(models={"promising": {"account": "cloud"}})
+    lab.write(agent="reference", loop={"kind": "staged", "max_builds": 50}, profiles={"one": "promising"})
+    done = lab.run()
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    (attempt,) = lab.results.attempts()
+    assert (attempt["outcome"], attempt["detail"]) == (
+        "loop_detected",
+        "3 stages build in a row changed no file",
+    )
+    assert [stage for stage, _ in stages(lab)] == ["plan", "build", "build", "build"]
+
+
 def test_depth_and_batches_are_axes_that_change_what_happens(lab: Lab) -> None:
     lab.write_fleet(models={"splitter": {"account": "cloud"}})
     swept = {"max_decompose_depth": [0, 1], "verify_batch_size": [1, 5]}
