@@ -12,7 +12,7 @@ from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.experiment import Experiment
 from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.jobspec import JobSpec
-from orchestrator.domain.matrix import Cell, PinnedTarget, content_hash, expand
+from orchestrator.domain.matrix import Cell, Given, PinnedTarget, content_hash, expand
 
 FLEET: dict[str, Any] = {
     "accounts": {"max": {"base_url": "https://cloud.test", "protocol": "messages", "key": "env:CLOUD_KEY"}},
@@ -296,3 +296,25 @@ def test_cells_are_the_product_less_what_is_excluded(
     cells = cells_of(file, pins=pins)
     assert len(cells) == len(targets) * len(profiles) * len(turns) - len(excluded)
     assert len({cell.cell_hash for cell in cells}) == len({cell.key for cell in cells}) == len(cells)
+
+
+def test_own_prompts_and_plans_count_by_their_text_and_not_by_their_names() -> None:
+    file = {**FILE, "loop": "tasks", "limits": {}}
+
+    def hashed(prompts: dict[str, str], plan: str | None = None, **texts: str) -> dict[str, tuple[str, str]]:
+        its = {**file, "prompts": prompts}
+        if plan:
+            its["targets"] = [{**FILE["targets"][0], "plan": "p.yaml"}, FILE["targets"][1]]
+        given = Given(prompts=texts, plans={"p.yaml": (plan or "",)})
+        cells = expand(Experiment.model_validate(its), Fleet.model_validate(FLEET), PINS, {}, "p", given)
+        return {cell.key: (cell.profile_hash, cell.cell_hash) for cell in cells}
+
+    plain = hashed({})
+    own = hashed({"build": "a"}, a="$task")
+    assert own == hashed({"build": "b"}, b="$task")
+    for other in (hashed({"build": "a"}, a="$task!"), hashed({"verify": "a"}, a="$task"), plain):
+        assert all(own[key] != other[key] for key in plain)
+    planned = hashed({}, plan="one")
+    assert [key for key in plain if planned[key] != plain[key]] == ["c/opus", "c/hybrid"]
+    assert all(planned[key][0] == plain[key][0] for key in plain), "a plan is the target's, for all profiles alike"
+    assert planned != hashed({}, plan="two")

@@ -261,7 +261,12 @@ def test_a_cycle_of_tool_calls_is_found(period: int) -> None:
     calls = [ToolCalled(tool="bash", signature=str(number % period)) for number in range(3 * period)]
     watch.see(ToolCalled(tool="read", signature=""), START)
     assert [watch.see(call, START).outcome for call in calls[:-1]] == [None] * (len(calls) - 1)
-    assert watch.see(calls[-1], START).outcome is Outcome.LOOP_DETECTED
+    ended = watch.see(calls[-1], START)
+    tools = ", ".join(["bash"] * period)
+    assert (ended.outcome, ended.detail) == (
+        Outcome.LOOP_DETECTED,
+        f"the same {period} tool call(s) ({tools}) 3 times in a row",
+    )
 
 
 def test_requests_that_are_refused_for_the_same_reason_end_the_stage() -> None:
