@@ -82,3 +82,4 @@ def test_nothing_is_followed_out_of_the_tree(tree: Path, tmp_path: Path) -> None
 def test_a_file_is_read_up_to_its_bound(tree: Path) -> None:
     with pytest.raises(Outside, match="more than 2 bytes"):
         read_inside(tree, "a/b/old", max_bytes=2)
+    assert read_inside(tree, "./a//b/./old", max_bytes=3) == b"old"

@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from workers.worktrees.folders import remove_tree
 
@@ -84,7 +84,7 @@ def _displaced(place: Path, folder: int, name: str) -> bytes | None:
 @contextmanager
 def _parent(root: Path, path: str, *, make: bool) -> Iterator[tuple[int, str]]:
     """The folder of a path, held open, and the name in it. With `make` real folders come in the place of all else."""
-    *parts, name = path.split("/")
+    *parts, name = PurePosixPath(path).parts
     folder = _opened(str(root), None)
     try:
         for part in parts:
