@@ -146,7 +146,7 @@ def _run_record(run: CheckRun) -> CheckRunRecord:
         seconds=run.seconds,
         reason=run.reason,
         log_sha256=run.log_sha256,
-        case_format=run.reading.format,
+        case_format=run.reading.format.value if run.reading.format else None,
         report_fault=run.reading.fault,
         cases=run.reading.cases,
     )

@@ -22,7 +22,7 @@ def check_name(value: str) -> str:
 
 
 def _check_inside(value: str) -> str:
-    if not value or value.startswith(("/", "-", "~")) or ".." in value.split("/"):
+    if not value.strip("./") or value.startswith(("/", "-", "~")) or ".." in value.split("/"):
         raise ValueError("a path inside the repository, without '..'")
     return value
 

@@ -22,7 +22,7 @@ MAX_CASES = 5000
 
 _WITHHELD = {"final_text", "error_text"}
 # Names that agents gave: shown, and harmless to look at.
-_NAMES = {"case", "path"}
+_NAMES = {"case", "path", "replaced"}
 
 
 def document(study: Study, options: ReportOptions) -> dict[str, Json]:
@@ -126,7 +126,7 @@ def _fields(value: object, options: ReportOptions) -> Json:
         if entry.name in _WITHHELD:
             made[entry.name] = foreign_text(found, AGENT_TEXT_LIMIT) if options.agent_text and found else None
         elif entry.name in _NAMES:
-            made[entry.name] = one_line(found)
+            made[entry.name] = one_line(found) if isinstance(found, str) else [one_line(one) for one in found]
         else:
             made[entry.name] = _plain(found, options)
     if isinstance(value, Measure):

@@ -111,7 +111,7 @@ def zero_context_diffs(
     output = job.git.run(args, job.place, max_output_bytes=max_bytes)
     for line in output.decode("utf-8", "replace").split("\n"):
         if line.startswith("diff --git "):
-            here, content = found.setdefault(next(names), []), False
+            here, content = found.setdefault(next(names, ""), []), False
         elif line.startswith("@@ "):
             content = True
         elif content and line.startswith(("+", "-")):

@@ -3,12 +3,16 @@
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 
 from workers.worktrees.folders import remove_tree
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Only a place to name things from: that needs no right to read the folder.
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+# A larger file is not compared with what takes its place.
+_MAX_KEPT_BYTES = 16 * 1024 * 1024
 
 
 class Outside(Exception):
@@ -59,7 +63,7 @@ def remove_inside(root: Path, path: str) -> None:
 
 
 def _displaced(place: Path, folder: int, name: str) -> bytes | None:
-    """Remove what stands at a name; its bytes when it was a small regular file."""
+    """Remove what stands at a name; its bytes when it was a regular file that is small and readable."""
     try:
         status = os.lstat(name, dir_fd=folder)
     except FileNotFoundError:
@@ -68,9 +72,11 @@ def _displaced(place: Path, folder: int, name: str) -> bytes | None:
         remove_tree(place)
         return b""
     before = b""
-    if stat.S_ISREG(status.st_mode) and status.st_size <= 16 * 1024 * 1024:
-        with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb") as stream:
-            before = stream.read()
+    if stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_KEPT_BYTES:
+        with suppress(PermissionError):
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            with os.fdopen(descriptor, "rb") as stream:
+                before = stream.read()
     os.unlink(name, dir_fd=folder)
     return before
 
@@ -78,21 +84,34 @@ def _displaced(place: Path, folder: int, name: str) -> bytes | None:
 @contextmanager
 def _parent(root: Path, path: str, *, make: bool) -> Iterator[tuple[int, str]]:
     """The folder of a path, held open, and the name in it. With `make` real folders come in the place of all else."""
-    *parts, name = path.split("/")
-    folder = os.open(root, _FOLDER)
+    *parts, name = PurePosixPath(path).parts
+    folder = _opened(str(root), None)
     try:
         for part in parts:
-            try:
-                deeper = os.open(part, _FOLDER, dir_fd=folder)
-            except OSError as error:
-                if not make:
-                    raise Outside(f"cannot be read: {error.strerror} at {part!r}") from None
-                if not isinstance(error, FileNotFoundError):
-                    os.unlink(part, dir_fd=folder)
-                os.mkdir(part, 0o755, dir_fd=folder)
-                deeper = os.open(part, _FOLDER, dir_fd=folder)
+            deeper = _enter(folder, part, make=make)
             os.close(folder)
             folder = deeper
         yield folder, name
     finally:
         os.close(folder)
+
+
+def _enter(folder: int, part: str, *, make: bool) -> int:
+    try:
+        return _opened(part, folder)
+    except OSError as error:
+        if not make:
+            raise Outside(f"cannot be read: {error.strerror} at {part!r}") from None
+        if not isinstance(error, FileNotFoundError):
+            os.unlink(part, dir_fd=folder)
+        os.mkdir(part, 0o755, dir_fd=folder)
+        return _opened(part, folder)
+
+
+def _opened(name: str, within: int | None) -> int:
+    """A folder, with our rights to it, which code that ran in there may have taken away."""
+    descriptor = os.open(name, _FOLDER, dir_fd=within)
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    if mode & stat.S_IRWXU != stat.S_IRWXU:
+        os.chmod(f"/proc/self/fd/{descriptor}", mode | stat.S_IRWXU)  # noqa: PTH101 - the descriptor, not a path
+    return descriptor

@@ -31,8 +31,13 @@ def _run_rows(record: CheckRecord) -> Iterator[dict[str, Any]]:
     for number, run in enumerate(record.all_runs, start=1):
         row = dict(vars(run))
         cases = row.pop("cases")
-        complete = None if cases is None else cases.complete
-        yield row | {"kind": record.kind, "name": record.name, "run": number, "cases_complete": complete}
+        yield row | {
+            "kind": record.kind,
+            "name": record.name,
+            "run": number,
+            "status": run.status.value,
+            "cases_complete": None if cases is None else cases.complete,
+        }
 
 
 def _case_rows(record: CheckRecord) -> Iterator[dict[str, Any]]:
