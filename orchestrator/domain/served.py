@@ -13,7 +13,8 @@ _MARK = re.compile(r"\[\w+\]$")
 def is_asked(served: str, names: Sequence[str]) -> bool:
     """True when `served` is one of the names, or one of them with a provider's prefix or a snapshot's date.
 
-    A mark in brackets at a name's end is the agent's own and no part of it. A prefix is a path before the last slash (`anthropic/claude-opus-4-6`).
+    A prefix is a path before the last slash (`anthropic/claude-opus-4-6`). A mark in brackets at the end of a name is
+    the agent's own and no part of it.
     """
     bare = served.rsplit("/", 1)[-1]
     for name in names:
