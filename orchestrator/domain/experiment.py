@@ -14,7 +14,9 @@ from orchestrator.domain.durations import compact_duration
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.tampering import TamperPolicy, check_glob
 
-BUILT_IN_AGENTS = ("opencode", "mini", "codex", "claude", "gemini", "qwen", "pi", "reference")
+BUILT_IN_AGENTS = (
+    "opencode", "codex", "claude", "gemini", "qwen", "pi", "mini", "aider", "vibe", "openhands", "reference",
+)  # fmt: skip
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[^/\s]+@[^/\s:]+:")
 _REMOTE_SCHEMES = ("https://", "http://", "ssh://", "git://", "file://")
