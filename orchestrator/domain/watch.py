@@ -387,6 +387,6 @@ def _is_progress(event: Event) -> bool:
 
 def _fuller(known: ErrorSeen | None, told: ErrorSeen) -> ErrorSeen:
     """The more telling of two errors without an answer between them: agents repeat the provider's with less."""
-    vague = known is not None and told.kind in (known.kind, *_VAGUE)
+    vague = known is not None and told.kind in (known.kind, *_VAGUE) and told.status in (None, known.status)
     timeless = told.retry_after_seconds is None and told.resets_at_epoch is None
     return known if known is not None and vague and timeless else told
