@@ -157,6 +157,16 @@ def test_answers_come_in_their_order_and_side_requests_between_them() -> None:
     assert deck.expected() == "everything recorded was played"
 
 
+def test_who_only_looks_takes_nothing_away() -> None:
+    models = Take(shape=Shape(method="GET", path="/v1/models"), request="", status=200, body="list")
+    deck = Deck([[models, take(0, "one")]])
+
+    look = Shape(method="GET", path="/box/v1/models")
+    assert [deck.take(look), deck.take(look)] == [models, models]
+    assert deck.take(Shape(method="GET", path="/health")) is None
+    assert (deck.recorded, deck.left) == (1, 1)
+
+
 def test_the_next_stage_begins_with_a_request_that_only_it_has() -> None:
     deck = Deck([[take(0, "one"), take(1, "never asked")], [], [take(0, "two")], [take(2, "far")]])
 

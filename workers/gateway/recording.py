@@ -38,8 +38,9 @@ class StageRecorder:
             return
         try:
             self._file.add(take)
-        except OSError as error:
-            _log.warning("cassette_cannot_be_written path=%s error=%s", self._path, error.strerror)
+        # A ValueError is a file that the stage's end has closed while an exchange lingered.
+        except (OSError, ValueError) as error:
+            _log.warning("cassette_cannot_be_written path=%s error=%s", self._path, error)
             self.close()
 
     def close(self) -> None:
