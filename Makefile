@@ -5,7 +5,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-stamp
 DEV := $(VENV)/.dev-stamp
-AGENTS := ops/agents/node_modules/.stamp
 # Two workers: the tests start real processes, and more of them at a time only adds noise to the timed ones.
 JOBS ?= 2
 # For `make faults`.
@@ -15,18 +14,17 @@ BENCHMARKS ?= help_time worktree_ready kill_latency supervision_cpu gateway_late
 	scheduler_pass telemetry reaction one_second_jobs queue_throughput
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults fmt agents browser llama lock clean
+.PHONY: help demo test check bench faults fmt agents table browser llama lock clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME)  ## Run the demo experiment with scripted models: no key, no cost; ends with a report
-	@$(MAKE) --no-print-directory agents
+	@ops/install-agents demo
 	@$(BIN)/python examples/demo/run_demo.py
 
 test: $(DEV) browser  ## Run every test
-	@$(MAKE) --no-print-directory agents
-	@ops/install-mini $(VENV)
+	@ops/install-agents tests & ops/install-mini $(VENV) && wait $$!
 	@$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 check: $(DEV) browser  ## Everything that CI runs: lint, format, types, layers, tests
@@ -48,8 +46,11 @@ fmt: $(DEV)  ## Format the code and repair what the linter can
 	@$(BIN)/ruff format .
 
 # Runs as a recipe and not as a prerequisite, so that a machine without node or network still gets the rest.
-agents:  ## Install the pinned coding agents for the demo and the tests (needs node and npm)
-	@ops/install-agents
+agents: $(RUNTIME)  ## Install every pinned coding agent, 1.7 GB (needs node and npm)
+	@ops/install-agents all & ops/install-mini $(VENV) && wait $$!
+
+table: $(DEV)  ## Write the table of agents' outcomes in the docs anew from the recordings' tests
+	@$(BIN)/python -m tests.contract.agent_table
 
 browser:
 	@ops/install-test-deps
@@ -61,7 +62,8 @@ lock: $(DEV)  ## Pin the dependencies of pyproject.toml anew
 	@ops/lock
 
 clean:  ## Remove what the targets above made, the demo's results included
-	rm -rf $(VENV) ops/agents/node_modules ops/agents/mini ops/agents/bin .bakeoff/demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis \
+	rm -rf $(VENV) ops/agents/node_modules ops/agents/node/node_modules ops/agents/npm/node_modules ops/agents/mini \
+		ops/agents/bin .bakeoff/demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -2,21 +2,11 @@
 
 from typing import NamedTuple
 
-from orchestrator.domain.events import AgentEnded, EndReason, ErrorKind, ErrorSeen
-from orchestrator.domain.outcome import Outcome
+from orchestrator.domain.events import AgentEnded, EndReason, ErrorSeen
+from orchestrator.domain.outcome import Outcome, outcome_of_error
 
 # A limit without a reset time is looked at again after this long.
 DEFAULT_PARK_SECONDS = 900.0
-
-_BY_ERROR = {
-    ErrorKind.RATE_LIMIT: Outcome.QUOTA_PARKED,
-    ErrorKind.USAGE_LIMIT: Outcome.QUOTA_PARKED,
-    ErrorKind.QUOTA_EXHAUSTED: Outcome.QUOTA_PARKED,
-    ErrorKind.AUTH: Outcome.AUTH_ERROR,
-    ErrorKind.OVERLOADED: Outcome.MODEL_UNAVAILABLE,
-    ErrorKind.SERVER: Outcome.MODEL_UNAVAILABLE,
-    ErrorKind.NETWORK: Outcome.MODEL_UNAVAILABLE,
-}
 
 
 class Verdict(NamedTuple):
@@ -35,9 +25,9 @@ def judge_agent_end(ended: AgentEnded, last_error: ErrorSeen | None) -> Verdict:
         return Verdict(None, "")
     if ended.reason is EndReason.TURN_LIMIT:
         return Verdict(Outcome.TURN_LIMIT, "the agent reached its own turn limit")
-    if last_error is not None and last_error.kind in _BY_ERROR:
+    if last_error is not None and (outcome := outcome_of_error(last_error.kind)):
         status = f"HTTP {last_error.status}: " if last_error.status else ""
-        return Verdict(_BY_ERROR[last_error.kind], f"{status}{last_error.kind}: {last_error.text[:300]}")
+        return Verdict(outcome, f"{status}{last_error.kind}: {last_error.text[:300]}")
     said = last_error.text if last_error else ended.final_text
     code = "no exit code" if ended.exit_code is None else f"exit code {ended.exit_code}"
     return Verdict(Outcome.AGENT_ERROR, f"{ended.reason}, {code}: {said[-300:]}".rstrip(": "))

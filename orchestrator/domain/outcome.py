@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from orchestrator.domain.events import ErrorKind
+
 
 class OutcomeClass(StrEnum):
     """Whose doing the end was. Only RESULT outcomes speak about the profile's quality."""
@@ -19,6 +21,8 @@ class Outcome(StrEnum):
     COMPLETE = "complete"
     NO_PROGRESS = "no_progress"
     TASKS_LEFT = "tasks_left"
+    CHECKS_FAILED = "checks_failed"
+    UNUSABLE_ANSWERS = "unusable_answers"
     STAGE_TIMEOUT = "stage_timeout"
     WALL_TIMEOUT = "wall_timeout"
     IDLE_TIMEOUT = "idle_timeout"
@@ -72,6 +76,23 @@ _CLASSES = {
     Outcome.INTERRUPTED: OutcomeClass.USER,
     Outcome.MODEL_MISMATCH: OutcomeClass.INVALID,
 }
+
+
+_BY_ERROR = {
+    ErrorKind.RATE_LIMIT: Outcome.QUOTA_PARKED,
+    ErrorKind.USAGE_LIMIT: Outcome.QUOTA_PARKED,
+    ErrorKind.QUOTA_EXHAUSTED: Outcome.QUOTA_PARKED,
+    ErrorKind.AUTH: Outcome.AUTH_ERROR,
+    ErrorKind.OVERLOADED: Outcome.MODEL_UNAVAILABLE,
+    ErrorKind.SERVER: Outcome.MODEL_UNAVAILABLE,
+    ErrorKind.NETWORK: Outcome.MODEL_UNAVAILABLE,
+    ErrorKind.CONTEXT_OVERFLOW: Outcome.CONTEXT_KILL,  # the provider ended what the guard would have ended
+}
+
+
+def outcome_of_error(kind: ErrorKind) -> Outcome | None:
+    """What an end means to which an error of the provider has led; None where the agent alone is to blame."""
+    return _BY_ERROR.get(kind)
 
 
 def outcome_class(outcome: Outcome) -> OutcomeClass:

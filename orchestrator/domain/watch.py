@@ -7,7 +7,8 @@ tree. The first `end` is final: later calls repeat it.
 Three clocks. Wall time runs from the attempt's start and stops for nothing. Stage time and silence stand still while
 a provider's rate limit makes the agent wait: from the refusal until the wait it named is over or a model answers.
 Silence is the time since the last progress: output, a finished turn or tool, an answered request. A request that is
-begun or refused is none, so an agent ends by silence whether its model or its tool is the silent one.
+begun or refused is none, so an agent ends by silence whether its model or its tool is the silent one. Silence behind
+an error of the provider that nothing overcame has that error's outcome: many agents retry without a word.
 
 The turn limit is met by `max_turns` finished turns of the main agent. The stage ends when it goes on after them: when
 the gateway sees it begin a further request, or its stream tells of a further turn. An agent that is done by then
@@ -24,6 +25,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.domain.compactions import Compactions
 from orchestrator.domain.context_guard import ContextGuard
+from orchestrator.domain.cycles import SameErrors, repeated_period
 from orchestrator.domain.decision import CONTINUE, Action, Decision
 from orchestrator.domain.events import (
     AgentEnded,
@@ -41,13 +43,17 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.limit_waits import LimitWaits
 from orchestrator.domain.limits import Limits
-from orchestrator.domain.outcome import Outcome
+from orchestrator.domain.outcome import Outcome, outcome_of_error
 from orchestrator.domain.served import is_asked
 from orchestrator.domain.usage import Prices, TokenUsage, add_known, cost_usd_micros
 
 _RATE_LIMITS = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.OVERLOADED})
 # Nobody waits these out in place: the first is over in hours, the second when somebody pays.
 _PARKING = frozenset({ErrorKind.USAGE_LIMIT, ErrorKind.QUOTA_EXHAUSTED})
+# What an agent calls an answer of which it keeps the status alone.
+_VAGUE = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.UNKNOWN})
+# What the request itself is refused for: sending the same again cannot help.
+_OWN_FAULT = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.CONTEXT_OVERFLOW})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +94,7 @@ class Watch:
         self.decision = CONTINUE
         self._last_sign = frame.started_at
         self._waits = LimitWaits()
+        self._refusals = SameErrors()
         self._latest_turn = 0  # number of the last turn that ended or began
         self._calls: deque[str] = deque(maxlen=4 * frame.limits.max_repeated_calls)
         self._compactions = Compactions()
@@ -232,12 +239,15 @@ class Watch:
         elif event.error is None:
             self.requests_without_usage += 1
         if event.error is not None:
+            if event.error.kind in _OWN_FAULT:
+                self._refusals.saw(event.error.text)
             self._error(event.error, now)
         elif event.status is not None and event.status < 300:
             self._answered(now)
 
     def _error(self, error: ErrorSeen, now: float) -> None:
-        self.last_error = error
+        if not _repeats_vaguely(error, self.last_error):
+            self.last_error = error
         if error.kind not in _RATE_LIMITS | _PARKING:
             return
         self.reset_epoch = error.resets_at_epoch or self.reset_epoch
@@ -252,6 +262,7 @@ class Watch:
     def _answered(self, now: float) -> None:
         # A refusal that was overcome says nothing about an end that comes later.
         self.last_error = None
+        self._refusals.forget()
         self._resume(self._waits.answered(now))
 
     def _settle_wait(self, now: float) -> None:
@@ -299,9 +310,16 @@ class Watch:
             working = now - frame.started_at - self.rate_limit_wait_seconds
             return self._end(Outcome.STAGE_TIMEOUT, f"{working:.1f} s of {limits.stage_timeout:g} s working time")
         if now >= self._idle_deadline:
-            idle = now - self._last_sign
-            return self._end(Outcome.IDLE_TIMEOUT, f"silent for {idle:.1f} s (limit {limits.idle_timeout:g} s)")
+            return self._silence(now)
         return None
+
+    def _silence(self, now: float) -> Decision:
+        """The agent's own silence, or that of a provider which left it without an answer."""
+        error, idle = self.last_error, now - self._last_sign
+        detail = f"silent for {idle:.1f} s (limit {self.frame.limits.idle_timeout:g} s)"
+        if error is not None and (outcome := outcome_of_error(error.kind)):
+            return self._end(outcome, f"{detail} after {error.kind}: {error.text[:300]}".rstrip(": "))
+        return self._end(Outcome.IDLE_TIMEOUT, detail)
 
     def _judge_counts(self) -> Decision | None:
         limits, frame = self.frame.limits, self.frame
@@ -317,10 +335,14 @@ class Watch:
             return self._end(Outcome.COMPACTION_FAILED, self._compactions.loop)
         period = repeated_period(tuple(self._calls), limits.max_repeated_calls)
         if period:
-            return self._end(
-                Outcome.LOOP_DETECTED,
-                f"the same {period} tool call(s) {limits.max_repeated_calls} times in a row",
+            tools = ", ".join(call.partition("\0")[0] for call in list(self._calls)[-period:])
+            detail = f"the same {period} tool call(s) ({tools}) {limits.max_repeated_calls} times in a row"
+            return self._end(Outcome.LOOP_DETECTED, detail)
+        if self._refusals.count >= limits.max_same_errors:
+            detail = (
+                f"{self._refusals.count} requests in a row refused for the same reason: {self._refusals.text[:200]}"
             )
+            return self._end(Outcome.LOOP_DETECTED, detail)
         return None
 
 
@@ -331,11 +353,6 @@ def _is_progress(event: Event) -> bool:
     return not isinstance(event, RequestStarted | AgentEnded | ErrorSeen | QuotaSeen | LimitsChanged)
 
 
-def repeated_period(calls: tuple[str, ...], repeats: int) -> int | None:
-    """The shortest period 1-4 with which the last calls repeat `repeats` times; None when they do not."""
-    for period in range(1, 5):
-        need = period * repeats
-        tail = calls[-need:]
-        if len(tail) == need and all(tail[i] == tail[i % period] for i in range(need)):
-            return period
-    return None
+def _repeats_vaguely(error: ErrorSeen, last: ErrorSeen | None) -> bool:
+    """Whether an agent tells again, in coarser words, what the gateway has told of the same answer."""
+    return last is not None and error.kind in _VAGUE and error.status == last.status

@@ -1,7 +1,6 @@
-"""A stage to launch agents in, and reading a recorded run as the worker would."""
+"""A stage to launch agents in, and feeding a reader as the worker does."""
 
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -19,11 +18,7 @@ from orchestrator.domain.fleet import ModelPrices
 from orchestrator.domain.jobspec import ModelSpec
 from orchestrator.domain.usage import TokenUsage
 from workers.agents.base import StageContext, StreamReader
-from workers.agents.codex import codex_home
-from workers.agents.mini import trajectory_file
-from workers.agents.registry import adapter
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "agents"
 T = TypeVar("T")
 # What the recordings were configured with.
 PRICES = ModelPrices(dated="2026-01-01", input=1.0, output=5.0, cache_read=0.1, cache_write=1.25)
@@ -126,28 +121,3 @@ def read(reader: StreamReader, chunks: Iterable[bytes], exit_code: int | None) -
         unparsed=reader.unparsed,
         output_bytes=sum(event.size_bytes for event in events if isinstance(event, OutputSeen)),
     )
-
-
-def read_recording(agent: str, case: Path, folder: Path, chunks: Sequence[bytes], exit_code: int | None) -> Reading:
-    """Read the recording in `case`: its session files appear where the running agent would have written them."""
-    context = stage(folder)
-    reader = adapter(agent).reader(context)
-    place_session_files(case, context)
-    return read(reader, chunks, exit_code)
-
-
-def place_session_files(case: Path, context: StageContext) -> None:
-    """Copy a recording's session files into the job's folders."""
-    if (case / "traj.json").exists():
-        shutil.copy(case / "traj.json", trajectory_file(context))
-    if (case / "rollout.jsonl").exists():
-        thread = (case / "stdout").read_text("utf-8").split('"thread_id":"', 1)[1].split('"', 1)[0]
-        day = codex_home(context) / "sessions/2026/11/20"
-        day.mkdir(parents=True, exist_ok=True)
-        shutil.copy(case / "rollout.jsonl", day / f"rollout-2026-11-20T17-09-21-{thread}.jsonl")
-
-
-def stdout_of(case: Path) -> bytes:
-    """A recording's standard output; mini's is for people and not kept."""
-    file = case / "stdout"
-    return file.read_bytes() if file.exists() else b""

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from orchestrator.domain.errors import NotFound, Unavailable
 from orchestrator.domain.events import EndReason, OutputSeen
-from orchestrator.domain.experiment import CommandAgent
+from orchestrator.domain.experiment import BUILT_IN_AGENTS, CommandAgent
 from orchestrator.domain.jobspec import ModelSpec
 from tests.contract.agents_support import model, stage
 from workers.agents.base import AgentAdapter, Launch
@@ -28,6 +28,9 @@ COMMAND = CommandAgent(
 SECRETS = {"DATABASE_URL": "canary", "OPENAI_API_KEY": "canary", "ANTHROPIC_API_KEY": "canary", "BAKEOFF_X": "canary"}
 
 
+ALL = [*names(), "any"]
+
+
 def _adapter(name: str) -> AgentAdapter:
     return adapter(name, COMMAND if name == "any" else None)
 
@@ -37,7 +40,7 @@ def programs(tmp_path: Path) -> Path:
     """A folder of programs that stand for every agent and print a version."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name in ("opencode", "codex", "mini", "any"):
+    for name in ALL:
         (folder / name).write_text("#!/bin/sh\necho something-cli 1.2.3\necho more\n")
         (folder / name).chmod(0o755)
     return folder
@@ -45,12 +48,16 @@ def programs(tmp_path: Path) -> Path:
 
 def _launch(name: str, folder: Path, programs: Path, session: str | None = None) -> Launch:
     host = {"PATH": f"{programs}:/usr/bin:/bin", "LANG": "de_DE.UTF-8", **SECRETS}
-    spec = model(protocol="responses" if name == "codex" else "chat")
-    context = stage(folder, spec=spec, prompt=PROMPT, host_env=host, extra_env={"MINE": "1"}, session_id=session)
+    protocols = _adapter(name).protocols
+    context = stage(
+        folder,
+        spec=model().model_copy(update={"protocol": protocols[0]}),
+        prompt=PROMPT,
+        host_env=host,
+        extra_env={"MINE": "1"},
+        session_id=session,
+    )
     return _adapter(name).launch(context)
-
-
-ALL = [*names(), "any"]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -64,7 +71,8 @@ def test_the_environment_is_an_allow_list(name: str, tmp_path: Path, programs: P
         "1",
     )
     assert all(env[key].startswith(str(tmp_path / "home")) for key in env if key.startswith("XDG_"))
-    assert not {key for key in SECRETS if key in env} - {"OPENAI_API_KEY"}  # mini's name for the gateway's token
+    # Some agents know no other name for the gateway's token.
+    assert {env[key] for key in SECRETS if key in env} <= {"gateway-token"}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -74,15 +82,20 @@ def test_the_prompt_goes_by_file_and_the_command_line_stays_short(name: str, tmp
     assert sum(len(value) for value in launch.env.values()) < 8_000
     assert launch.cwd == tmp_path / "tree"
     assert Path(launch.argv[0]).is_absolute()
-    if name == "mini":
-        file = next(Path(part) for part in launch.argv if part.endswith(".mini.yaml"))
-        assert YAML(typ="safe").load(file.read_text("utf-8"))["run"]["task"] == PROMPT
-        assert file.stat().st_mode & 0o077 == 0
+    if launch.stdin_file is None:
+        files = [Path(part) for part in launch.argv if Path(part).is_file()]
+        assert any(PROMPT in file.read_text("utf-8", "replace") for file in files)
     else:
         assert launch.stdin_file == tmp_path / "prompt.md"
 
 
-@pytest.mark.parametrize("name", ["opencode", "codex", "mini"])
+def test_mini_s_file_holds_the_prompt_and_is_for_its_owner_alone(tmp_path: Path, programs: Path) -> None:
+    file = next(Path(part) for part in _launch("mini", tmp_path, programs).argv if part.endswith(".mini.yaml"))
+    assert YAML(typ="safe").load(file.read_text("utf-8"))["run"]["task"] == PROMPT
+    assert file.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("name", sorted({*names()} - {"reference"}))
 def test_a_missing_program_is_said_with_the_way_to_install_it(name: str, tmp_path: Path) -> None:
     host = {"PATH": str(tmp_path)}
     assert adapter(name).version(host) is None
@@ -132,7 +145,11 @@ def test_codex_s_configuration(tmp_path: Path, programs: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("opencode", ("--session", "ses_1")), ("codex", ("resume", "--json", "--skip-git-repo-check", "ses_1", "-"))],
+    [
+        ("opencode", ("--session", "ses_1")),
+        ("codex", ("resume", "--json", "--skip-git-repo-check", "ses_1", "-")),
+        ("claude", ("--resume", "ses_1")),
+    ],
 )
 def test_a_session_is_resumed_by_its_id(name: str, words: tuple[str, ...], tmp_path: Path, programs: Path) -> None:
     argv = _launch(name, tmp_path, programs, session="ses_1").argv
@@ -166,8 +183,12 @@ def test_a_command_s_output_is_free_text(code: int | None, reason: EndReason, tm
 
 
 def test_an_unknown_agent_is_named_with_the_known_ones() -> None:
-    with pytest.raises(NotFound, match="codex, mini, opencode, reference"):
+    with pytest.raises(NotFound, match=", ".join(names())):
         adapter("nope", None)
+
+
+def test_files_may_name_every_agent_of_the_registry() -> None:
+    assert sorted(BUILT_IN_AGENTS) == sorted(names())
 
 
 @given(st.text())

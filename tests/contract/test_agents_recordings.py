@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,17 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.events import EndReason, ErrorKind, OutputSeen, TurnEnded
-from tests.contract.agents_support import FIXTURES, PRICES, model, read, read_recording, stage, stdout_of
+from tests.contract.agent_cases import (
+    FIXTURES,
+    agents,
+    all_cases,
+    manifest,
+    outcome_of,
+    read_recording,
+    stated,
+    stdout_of,
+)
+from tests.contract.agent_table import PAGE, page
+from tests.contract.agents_support import PRICES, model, read, stage
 from workers.agents.opencode import OpencodeReader
 from workers.agents.registry import adapter, names
 
-
-def _cases() -> Iterator[tuple[str, str]]:
-    for file in sorted(FIXTURES.glob("*/expected.json")):
-        yield from ((file.parent.name, case) for case in json.loads(file.read_text("utf-8")))
-
-
-CASES = list(_cases())
+CASES = list(all_cases())
 STREAMS = [(agent, case) for agent, case in CASES if (FIXTURES / agent / case / "stdout").exists()]
 
 
@@ -30,11 +34,13 @@ def test_every_agent_with_recordings_is_in_the_registry() -> None:
 
 
 @pytest.mark.parametrize(("agent", "case"), CASES)
-def test_a_recording_is_read_as_expected(agent: str, case: str, tmp_path: Path) -> None:
-    expected = json.loads((FIXTURES / agent / "expected.json").read_text("utf-8"))[case]
-    folder = FIXTURES / agent / case
-    reading = read_recording(agent, folder, tmp_path, [stdout_of(folder)], expected.pop("exit_code"))
-    assert reading.summary() == expected
+def test_a_recording_is_read_and_typed_as_expected(agent: str, case: str, tmp_path: Path) -> None:
+    expected = stated(agent)[case]
+    folder, code = FIXTURES / agent / case, expected.pop("exit_code")
+    assert code is None or isinstance(code, int)
+    play = {name: str(expected.pop(name)) for name in ("served", "then") if name in expected}
+    reading = read_recording(agent, folder, tmp_path, [stdout_of(folder)], code)
+    assert reading.summary() | {"outcome": outcome_of(agent, reading, **play)} == expected
 
 
 @settings(max_examples=15, deadline=None)
@@ -183,3 +189,14 @@ def test_opencode_errors_by_status_and_code(status: int | None, body: dict[str, 
         body.get("resets_in_seconds"),
     )
     assert reading.end.reason is EndReason.ERROR
+
+
+def test_the_table_in_the_docs_is_what_the_suite_proves() -> None:
+    assert PAGE.read_text("utf-8") == page(), "run: make table"
+
+
+@pytest.mark.parametrize("agent", agents())
+def test_every_recording_that_is_kept_is_stated_and_every_stated_file_pattern_finds_something(agent: str) -> None:
+    kept = {folder.name for folder in (FIXTURES / agent).iterdir() if folder.is_dir()}
+    assert kept <= set(stated(agent))
+    assert all(any((FIXTURES / agent).glob(f"*/{pattern}")) for pattern in manifest(agent).files)

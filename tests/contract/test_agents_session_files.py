@@ -17,7 +17,8 @@ from orchestrator.domain.events import (
     TurnEnded,
 )
 from orchestrator.domain.usage import TokenUsage
-from tests.contract.agents_support import FIXTURES, stage
+from tests.contract.agent_cases import FIXTURES
+from tests.contract.agents_support import stage
 from workers.agents.codex import CodexReader
 from workers.agents.mini import MiniReader, trajectory_file
 

@@ -27,7 +27,7 @@ from orchestrator.domain.events import (
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.usage import Prices, TokenUsage
-from orchestrator.domain.watch import StageFrame, Watch, repeated_period
+from orchestrator.domain.watch import StageFrame, Watch
 
 START = 1000.0
 WINDOW = 1000
@@ -115,12 +115,37 @@ def test_progress_breaks_the_silence(sign: Event) -> None:
 
 
 @pytest.mark.parametrize(
-    "noise", [ASKED, ErrorSeen(kind=ErrorKind.SERVER), answer(error=ErrorSeen(kind=ErrorKind.NETWORK))]
+    ("noise", "outcome"),
+    [
+        (ASKED, Outcome.IDLE_TIMEOUT),
+        (ErrorSeen(kind=ErrorKind.BAD_REQUEST), Outcome.IDLE_TIMEOUT),
+        (ErrorSeen(kind=ErrorKind.SERVER), Outcome.MODEL_UNAVAILABLE),
+        (ErrorSeen(kind=ErrorKind.AUTH), Outcome.AUTH_ERROR),
+        (answer(error=ErrorSeen(kind=ErrorKind.NETWORK)), Outcome.MODEL_UNAVAILABLE),
+    ],
 )
-def test_a_request_that_is_only_begun_or_refused_does_not_break_the_silence(noise: Event) -> None:
+def test_a_request_that_is_only_begun_or_refused_does_not_break_the_silence(noise: Event, outcome: Outcome) -> None:
     watch = Watch(frame(idle_timeout=60))
     watch.see(noise, START + 50)
-    assert watch.tick(START + 60).outcome is Outcome.IDLE_TIMEOUT
+    assert watch.tick(START + 60).outcome is outcome
+
+
+def test_silence_after_an_error_that_was_overcome_is_the_agents() -> None:
+    watch = Watch(frame(idle_timeout=60))
+    watch.see(ErrorSeen(kind=ErrorKind.SERVER), START + 1)
+    watch.see(answer(), START + 2)
+    assert watch.tick(START + 62).outcome is Outcome.IDLE_TIMEOUT
+
+
+def test_what_an_agent_says_more_vaguely_than_the_gateway_hides_no_error() -> None:
+    watch = Watch(frame())
+    overflow = ErrorSeen(kind=ErrorKind.CONTEXT_OVERFLOW, status=400)
+    watch.see(answer(error=overflow), START + 1)
+    watch.see(ErrorSeen(kind=ErrorKind.BAD_REQUEST, status=400), START + 2)
+    assert watch.last_error == overflow
+    other = ErrorSeen(kind=ErrorKind.BAD_REQUEST, status=404)
+    watch.see(other, START + 3)
+    assert watch.last_error == other
 
 
 def test_a_tool_that_runs_silently_is_silence() -> None:
@@ -239,11 +264,21 @@ def test_a_cycle_of_tool_calls_is_found(period: int) -> None:
     assert watch.see(calls[-1], START).outcome is Outcome.LOOP_DETECTED
 
 
-@given(st.lists(st.sampled_from("abc"), max_size=24), st.integers(2, 5))
-def test_a_period_means_that_the_tail_repeats(calls: list[str], repeats: int) -> None:
-    period = repeated_period(tuple(calls), repeats)
-    cycles = {n for n in range(1, 5) if len(calls) >= n * repeats and calls[-n * repeats :] == calls[-n:] * repeats}
-    assert period == min(cycles, default=None)
+def test_requests_that_are_refused_for_the_same_reason_end_the_stage() -> None:
+    def refused(number: int, kind: ErrorKind = ErrorKind.BAD_REQUEST) -> RequestEnded:
+        return answer(error=ErrorSeen(kind=kind, text=f"messages.{number}: tool_use id a{number}f00b4 is unknown"))
+
+    watch = Watch(frame(max_same_errors=3))
+    assert [watch.see(refused(1), START), watch.see(refused(2), START)] == [CONTINUE, CONTINUE]
+    watch.see(answer(), START)
+    assert [watch.see(refused(3), START), watch.see(refused(14), START)] == [CONTINUE, CONTINUE]
+    ended = watch.see(refused(15), START)
+    assert (ended.outcome, ended.detail) == (
+        Outcome.LOOP_DETECTED,
+        "3 requests in a row refused for the same reason: messages.15: tool_use id a15f00b4 is unknown",
+    )
+    patient = Watch(frame(max_same_errors=3))
+    assert [patient.see(refused(1, ErrorKind.SERVER), START) for _ in range(5)] == [CONTINUE] * 5, "nobody's loop"
 
 
 def test_a_model_that_was_not_asked_for() -> None:

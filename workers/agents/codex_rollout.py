@@ -7,8 +7,8 @@ from pathlib import Path
 from orchestrator.domain.events import Compacted, ErrorKind, ErrorSeen, Event, OutputSeen, TurnEnded
 from orchestrator.domain.usage import TokenUsage
 from orchestrator.domain.window import WHOLE
-from workers.agents.lines import LineSplitter
 from workers.agents.reading import count, inclusive_usage, parse_object, pick, text
+from workers.agents.session_files import SessionFiles
 from workers.quota_signals import from_codex
 
 # Rollouts hold whole tool outputs and prompts; only these lines are parsed. A match inside such an output costs
@@ -34,37 +34,18 @@ class Rollouts:
     def __init__(self, folder: Path) -> None:
         self.unparsed = 0
         self.found = False  # whether the main thread's own file was seen
-        self._folder = folder
-        self._offsets: dict[Path, int] = {path: path.stat().st_size for path in self._files()}
-        self._splitters: dict[Path, LineSplitter] = {}
+        self._files = SessionFiles(folder, "**/rollout-*.jsonl")
         self._responses: set[str] = set()
         self._limits: object = None
         self._told: object = None
 
     def read(self, thread: str) -> Iterator[Event]:
         """Events written since the last call; `thread` is the main thread's id, all others are sub-agents'."""
-        for path in self._files():
-            main = path.stem.endswith(thread)
-            self.found = self.found or main
-            data = self._new_bytes(path)
-            if not data:
-                continue
-            yield OutputSeen(size_bytes=len(data))
-            for line in self._splitters.setdefault(path, LineSplitter()).split(data):
+        for path, size_bytes, lines in self._files.grown():
+            self.found = self.found or path.stem.endswith(thread)
+            yield OutputSeen(size_bytes=size_bytes)
+            for line in lines:
                 yield from self._line(line, path, thread)
-
-    def _files(self) -> list[Path]:
-        return sorted(self._folder.rglob("rollout-*.jsonl"))
-
-    def _new_bytes(self, path: Path) -> bytes:
-        try:
-            with path.open("rb") as file:
-                file.seek(self._offsets.get(path, 0))
-                data = file.read()
-        except OSError:  # it was there a moment ago: the next call tells
-            return b""
-        self._offsets[path] = self._offsets.get(path, 0) + len(data)
-        return data
 
     def _line(self, line: bytes, path: Path, thread: str) -> Iterator[Event]:
         head = line[:_HEAD_BYTES]

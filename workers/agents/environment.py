@@ -47,7 +47,10 @@ def require_program(name: str, env: Mapping[str, str], hint: str) -> str:
 
 
 def program_version(argv: Sequence[str], env: Mapping[str, str]) -> str | None:
-    """The last word of the first line that a version command prints; None when it cannot be asked.
+    """The version in the first line that a version command prints; None when it cannot be asked.
+
+    That is its first word with a digit in front (`codex-cli 0.169.0`, `2.1.329 (Claude Code)`), else its last word.
+    Standard error counts where standard output is empty: pi keeps that for its answers.
 
     It gets a HOME of its own, because some programs fill it when they are only asked for their version.
     """
@@ -68,5 +71,7 @@ def program_version(argv: Sequence[str], env: Mapping[str, str]) -> str | None:
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
-    words = done.stdout.decode("utf-8", "replace").split("\n", 1)[0].split()
-    return words[-1] if words and done.returncode == 0 else None
+    words = (done.stdout or done.stderr).decode("utf-8", "replace").split("\n", 1)[0].split()
+    if not words or done.returncode != 0:
+        return None
+    return next((word for word in words if word[0].isdigit()), words[-1])

@@ -65,7 +65,10 @@ class JsonLinesReader(ABC):
     """A `StreamReader` for a program that prints one JSON object per line.
 
     `unparsed` counts lines that are no JSON object, `unknown` the objects of types that the adapter does not know.
+    Whole lines that begin with one of `repeats` tell nothing new and are not parsed.
     """
+
+    repeats: tuple[bytes, ...] = ()
 
     def __init__(self) -> None:
         self.unparsed = 0
@@ -102,7 +105,7 @@ class JsonLinesReader(ABC):
             self._lines.clear()
 
     def _line(self, line: bytes) -> Iterable[Event]:
-        if not line.strip():
+        if not line.strip() or (line.startswith(self.repeats) and line.endswith(b"}")):
             return ()
         record = parse_object(line)
         if record is None:

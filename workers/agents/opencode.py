@@ -24,6 +24,7 @@ from orchestrator.domain.fleet import ModelPrices
 from orchestrator.domain.jobspec import ModelSpec
 from orchestrator.domain.usage import TokenUsage
 from workers.agents.base import Launch, StageContext
+from workers.agents.costs import is_priced
 from workers.agents.environment import clean_env, program_version, require_program
 from workers.agents.faults import error_of_answer
 from workers.agents.lines import JsonLinesReader, agent_ended
@@ -73,6 +74,7 @@ class Opencode:
         # Without a list of its own it reads the built-in one of thousands of models: 1.2 s of CPU at every start.
         models = context.tmp / "opencode-models.json"
         models.write_text("{}")
+        _installed(Path(env["XDG_CONFIG_HOME"]) / "opencode")
         env |= _SWITCHES | {
             "OPENCODE_CONFIG_CONTENT": json.dumps(_config(context)),
             "OPENCODE_MODELS_PATH": str(models),
@@ -85,6 +87,16 @@ class Opencode:
     def reader(self, context: StageContext) -> "OpencodeReader":
         """A fresh reader for one run."""
         return OpencodeReader(context.model.prices)
+
+
+def _installed(folder: Path) -> None:
+    """Let the folder look as if its plugin library were there.
+
+    Else every start in a fresh HOME asks the npm registry for it, behind the agent's back and for no use.
+    """
+    (folder / "node_modules").mkdir(parents=True, exist_ok=True)
+    lock = {"packages": {"": {"dependencies": {"@opencode-ai/plugin": "*"}}}}
+    (folder / "package-lock.json").write_text(json.dumps(lock))
 
 
 def _config(context: StageContext) -> dict[str, object]:
@@ -184,21 +196,8 @@ class OpencodeReader(JsonLinesReader):
         reason = text(part, "reason")
         if not subagent and reason != "tool-calls":
             self._end = EndReason.ERROR if reason in _FAILED_STEPS else EndReason.FINISHED
-        stated = usd_micros(part, "cost") if self._priced(usage) else None
+        stated = usd_micros(part, "cost") if is_priced(usage, self._prices) else None
         return TurnEnded(usage=usage, cost_usd_micros=stated, reason=reason or None, subagent=subagent)
-
-    def _priced(self, usage: TokenUsage) -> bool:
-        """Whether the stated cost means something: a price that we did not give counts as 0 there."""
-        if (prices := self._prices) is None:
-            return False
-        pairs = (
-            (usage.input, prices.input),
-            (usage.output, prices.output),
-            (usage.reasoning, prices.output),
-            (usage.cache_read, prices.cache_read),
-            (usage.cache_write, prices.cache_write),
-        )
-        return all(price is not None for tokens, price in pairs if tokens)
 
     def _error(self, error: object) -> Sequence[Event]:
         name, data = text(error, "name"), pick(error, "data")

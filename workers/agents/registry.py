@@ -6,14 +6,21 @@ from types import MappingProxyType
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.experiment import CommandAgent
 from workers.agents.base import AgentAdapter
+from workers.agents.claude import Claude
 from workers.agents.codex import Codex
 from workers.agents.command import Command
+from workers.agents.gemini import Gemini
 from workers.agents.mini import Mini
 from workers.agents.opencode import Opencode
+from workers.agents.pi import Pi
+from workers.agents.qwen import Qwen
 from workers.agents.reference import Reference
 
 _ADAPTERS: Mapping[str, AgentAdapter] = MappingProxyType(
-    {built_in.name: built_in for built_in in (Opencode(), Codex(), Mini(), Reference())}
+    {
+        built_in.name: built_in
+        for built_in in (Opencode(), Codex(), Claude(), Gemini(), Qwen(), Pi(), Mini(), Reference())
+    }
 )
 
 

@@ -50,7 +50,7 @@ def read_request(protocol: str, body: JsonObject, size: int) -> Conversation:
         parts.append(("user", whole, 0))
     prompts = [at for at, (role, words, _) in enumerate(parts) if role == "user" and words]
     system = [words for role, words, _ in parts if role in ("system", "developer")]
-    last = next((at for at in reversed(prompts) if not parts[at][1].startswith("<system-reminder>")), None)
+    last = next((at for at in reversed(prompts) if not _is_reminder(parts[at][1])), None)
     return Conversation(
         model=text(body, "model") or "",
         stream=body.get("stream") is True,
@@ -94,6 +94,11 @@ def _part(message: JsonObject) -> tuple[str, str, int]:
     results = sum(block.get("type") == "tool_result" or "functionResponse" in block for block in blocks)
     words = _words(message.get("content") or message.get("parts"))
     return role, words, 1 if role == "tool" else results
+
+
+def _is_reminder(words: str) -> bool:
+    """Whether a message is the agent's alone; some put a reminder of theirs in front of the user's words."""
+    return words.startswith("<system-reminder>") and words.rstrip().endswith("</system-reminder>")
 
 
 def _instruction(body: JsonObject) -> list[str]:
