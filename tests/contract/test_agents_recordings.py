@@ -84,23 +84,28 @@ def test_a_cut_stream_never_raises_and_tells_no_more_than_the_whole(
     assert reading.unparsed <= 1
 
 
+KEYS = st.sampled_from(
+    ["type", "part", "error", "data", "tokens", "item", "usage", "payload", "state", "text", "message", "content"]
+) | st.sampled_from(["subtype", "timestamp", "rate_limit_info", "model_usage_since_last_result", "errors"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                ["type", "part", "error", "data", "tokens", "item", "usage", "payload", "state", "text", "message"]
-            ),
+            KEYS,
             inner,
             max_size=5,
         )
     ),
     max_leaves=12,
 )
-TYPES = st.sampled_from(
-    ["step_start", "text", "tool_use", "step_finish", "error", "session", "turn", "tool", "message", "end", "new"]
-) | st.sampled_from(["thread.started", "item.completed", "turn.completed", "turn.failed"])
+TYPES = (
+    st.sampled_from(
+        ["step_start", "text", "tool_use", "step_finish", "error", "session", "turn", "tool", "message", "end", "new"]
+    )
+    | st.sampled_from(["thread.started", "item.completed", "turn.completed", "turn.failed"])
+    | st.sampled_from(["assistant", "user", "result", "system", "rate_limit_event"])
+)
 LINES = st.binary(max_size=60) | st.builds(
     lambda kind, rest: json.dumps({**(rest if isinstance(rest, dict) else {"part": rest}), "type": kind}).encode(),
     TYPES,
