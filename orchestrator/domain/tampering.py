@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from typing import NamedTuple
 
 
 class TamperPolicy(StrEnum):
@@ -91,17 +92,40 @@ def check_glob(value: str) -> str:
     return value
 
 
-def matches(glob: str, path: str) -> bool:
+def matches(path: str, *globs: str) -> bool:
     """Whether a glob names a path or a folder above it. Without a slash it does so at any depth."""
-    return _pattern(glob).match(path.casefold()) is not None
+    names, patterns, whole = _sorted_out(globs)
+    folded = path.casefold()
+    parts = folded.split("/")
+    if not names.isdisjoint(parts) or (whole is not None and whole.match(folded)):
+        return True
+    return patterns is not None and any(patterns.match(part) for part in parts)
+
+
+class _Globs(NamedTuple):
+    """Names of files and folders, patterns of such names, and patterns of paths: an agent may have changed a hundred
+    thousand files, and most globs are just names."""
+
+    names: frozenset[str]
+    patterns: re.Pattern[str] | None
+    whole: re.Pattern[str] | None
 
 
 @cache
-def _pattern(glob: str) -> re.Pattern[str]:
+def _sorted_out(globs: tuple[str, ...]) -> _Globs:
     # What takes the place of a whole folder, such as a link, is meant as well.
-    text = glob.casefold().rstrip("/").removesuffix("/**")
-    anchor = "" if "/" in text else "(?:.*/)?"
-    return re.compile(f"{anchor}{_body(text)}(?:/.*)?\\Z", re.DOTALL)
+    texts = [glob.casefold().rstrip("/").removesuffix("/**") for glob in globs]
+    paths = [text for text in texts if "/" in text]
+    wild = [text for text in texts if text not in paths and ("*" in text or "?" in text)]
+    return _Globs(
+        names=frozenset(texts) - {*paths, *wild},
+        patterns=_one_of(wild, r"\Z"),
+        whole=_one_of(paths, r"(?:/|\Z)"),
+    )
+
+
+def _one_of(texts: Sequence[str], end: str) -> re.Pattern[str] | None:
+    return re.compile(f"(?:{'|'.join(map(_body, texts))}){end}", re.DOTALL) if texts else None
 
 
 def _body(text: str) -> str:
@@ -117,18 +141,18 @@ def named_in(commands: Iterable[str]) -> frozenset[str]:
 
 def kind_of(path: str, protected: Sequence[str] = (), commands: frozenset[str] = frozenset()) -> ChangeKind | None:
     """What a path is to those who judge; None for the agent's own business."""
-    if any(matches(glob, path) for glob in protected):
+    if matches(path, *protected):
         return ChangeKind.PROTECTED
     if path.casefold() in commands:
         return ChangeKind.CHECK
-    return next((kind for kind, globs in _DEFAULTS.items() if any(matches(glob, path) for glob in globs)), None)
+    return next((kind for kind, globs in _DEFAULTS.items() if matches(path, *globs)), None)
 
 
 def counts(path: str, kind: ChangeKind, status: ChangeStatus) -> bool:
     """Whether a change alters how the work is judged, and not only adds to it."""
     if status is not ChangeStatus.ADDED or kind is ChangeKind.PROTECTED:
         return True
-    return any(matches(glob, path) for glob in _LOADED_UNASKED)
+    return matches(path, *_LOADED_UNASKED)
 
 
 _TEST = re.compile(

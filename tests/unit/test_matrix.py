@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.check import HiddenPack
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.experiment import Experiment
 from orchestrator.domain.fleet import Fleet
@@ -149,11 +151,17 @@ SAME_CONTENT = {
     "a default written out": changed("limits.max_failures", 3),
     "a loop's default written out": changed("loop", {"kind": "staged", "max_builds": 3}),
     "the same command in long form": changed("targets.0.checks.build", {"run": "make", "timeout": "5m"}),
+    "how cases are read": changed("targets.0.checks.test", {"run": "make test", "report": "tap"}),
+    "the default of tampering written out": changed("targets.0.tampering", "report"),
 }
 OTHER_CONTENT = {
     "setup": changed("targets.0.setup", "make deps"),
     "check's command": changed("targets.0.checks.test", "make check"),
     "check's timeout": changed("targets.0.checks.test", {"run": "make test", "timeout": "10m"}),
+    "check's repetitions": changed("targets.0.checks.test", {"run": "make test", "reruns": 1}),
+    "a check becomes hidden": changed("targets.0.checks.test", {"run": "make test", "hidden": True}),
+    "protected files": changed("targets.0.protected", ["*.snap"]),
+    "tampering": changed("targets.0.tampering", "restore"),
     "check's name": changed("targets.0.checks", {"build": "make", "tests": "make test"}),
     "model": changed("profiles.opus", "devstral"),
     "agent": changed("profiles.opus", {"model": "opus", "agent": "mini"}),
@@ -169,6 +177,16 @@ KEY = "c/opus[stage_timeout=5m]"
 @pytest.mark.parametrize("file", SAME_CONTENT.values(), ids=SAME_CONTENT)
 def test_the_same_content_has_the_same_hash(file: dict[str, Any]) -> None:
     assert hashes(file) == hashes()
+
+
+def test_other_hidden_files_are_another_cell_and_the_spec_names_them_by_hash() -> None:
+    file = changed("targets.0.checks.test", {"run": "make test", "hidden": True, "files": "hidden"})
+    packs = [HiddenPack(sha256=letter * 64, files=1, size_bytes=9) for letter in "ab"]
+    pins = [{**PINS, "c": replace(PINS["c"], packs={"test": pack})} for pack in packs]
+    cells = [cells_of(file, pins=pin)[0] for pin in pins]
+    assert cells[0].cell_hash != cells[1].cell_hash
+    assert [cell.spec.target.checks["test"].pack for cell in cells] == packs
+    assert JobSpec.model_validate_json(cells[0].spec.model_dump_json()) == cells[0].spec
 
 
 @pytest.mark.parametrize("file", OTHER_CONTENT.values(), ids=OTHER_CONTENT)

@@ -93,7 +93,7 @@ def test_what_users_and_commands_name_comes_first() -> None:
     ],
 )
 def test_globs(glob: str, path: str, fits: bool) -> None:
-    assert matches(glob, path) is fits
+    assert matches(path, glob) is fits
 
 
 @pytest.mark.parametrize("bad", ["", "/", "/etc/passwd", "../x", "a/../b", "!x", "-x"])

@@ -79,9 +79,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("hidden_files", "protected_changes", "check_cases", "check_runs"):
         op.drop_table(table)
-    with op.batch_alter_table("checks", schema=None) as batch_op:
+    with op.batch_alter_table("checks", schema=None, recreate="never") as batch_op:
         for column in ("replaced", "passed_runs", "runs", "hidden"):
             batch_op.drop_column(column)
-    with op.batch_alter_table("attempts", schema=None) as batch_op:
+    with op.batch_alter_table("attempts", schema=None, recreate="never") as batch_op:
         batch_op.drop_column("protected_counted")
         batch_op.drop_column("protected_changes")
