@@ -1,12 +1,15 @@
 """The evidence of an experiment as values: the only input of analysis and reports. Knows no database."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol, TypeVar
 
+from orchestrator.domain.cases import CaseChange, CaseStatus
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
+from orchestrator.domain.tampering import ChangeKind, ChangeStatus
 from orchestrator.domain.usage import TokenUsage
 
 ParamValue = float | int | str
@@ -24,6 +27,7 @@ class JobRow:
 
     `tasks_planned` are those of the plan, parts and repairs apart: the denominator of completion never changes. Both
     counts are of the last attempt; None where a loop has no plan.
+    `protected_changes` are the agent's changes to what judges it, `protected_counted` those of them that count.
 
     `retuned` are limits that people changed after submit, by name; None is unlimited.
     """
@@ -61,6 +65,8 @@ class JobRow:
     infra_attempts: int = 0
     tasks_accepted: int | None = None
     tasks_planned: int | None = None
+    protected_changes: int | None = None
+    protected_counted: int | None = None
     final_text: str = ""
 
     @property
@@ -118,7 +124,13 @@ class StageRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRow:
-    """One check of one job's final commit, and how the same check ended on the untouched base."""
+    """One check of one job's final commit, and how the same check ended on the untouched base.
+
+    `runs` counts the runs that gave an answer, `passed_runs` those of them that passed; None where nobody counted.
+    `replaced` are files of the agent's in whose place hidden ones came. `cases` counts the cases of the last run by
+    their end, None without any; `cases_complete` tells whether that is all of them. `report_fault` says why a report
+    could not be read.
+    """
 
     job_id: int
     name: str
@@ -126,6 +138,55 @@ class CheckRow:
     seconds: float | None = None
     reason: str = ""
     baseline: CheckStatus | None = None
+    hidden: bool = False
+    runs: int | None = None
+    passed_runs: int | None = None
+    baseline_flaky: bool = False
+    replaced: tuple[str, ...] = ()
+    cases: Mapping[CaseStatus, int] | None = None
+    cases_complete: bool | None = None
+    report_fault: str = ""
+
+    @property
+    def flaky(self) -> bool:
+        """It failed and passed on the same commit; `status` is what its policy makes of that."""
+        return is_flaky(self.runs, self.passed_runs)
+
+
+def is_flaky(runs: int | None, passed_runs: int | None) -> bool:
+    """Whether some runs passed and some did not."""
+    return runs is not None and passed_runs is not None and 0 < passed_runs < runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseRow:
+    """A test case of one job that is worth a word beside the same case on the untouched base.
+
+    `before` and `after` are None where the case is not there. The name comes from the agent's code.
+    """
+
+    job_id: int
+    check: str
+    case: str
+    before: CaseStatus | None
+    after: CaseStatus | None
+    change: CaseChange
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeRow:
+    """A change of the agent to what judges it. The path is the agent's."""
+
+    job_id: int
+    path: str
+    kind: ChangeKind
+    status: ChangeStatus
+    counts: bool
+    lines_added: int | None = None
+    lines_removed: int | None = None
+    tests_removed: int | None = None
+    skips_added: int | None = None
+    asserts_removed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,15 +213,38 @@ class MachineNote:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All rows of one experiment as they stood at `generated_at`."""
+    """All rows of one experiment as they stood at `generated_at`. `cases` may be cut, which `cases_cut` tells."""
 
     experiment: str
     generated_at: datetime
     jobs: tuple[JobRow, ...]
     stages: tuple[StageRow, ...] = ()
     checks: tuple[CheckRow, ...] = ()
+    cases: tuple[CaseRow, ...] = ()
+    changes: tuple[ChangeRow, ...] = ()
     profiles: tuple[ProfileRow, ...] = ()
     notes: tuple[MachineNote, ...] = ()
+    cases_cut: bool = False
+
+
+class OfJob(Protocol):
+    """A row that belongs to a job."""
+
+    @property
+    def job_id(self) -> int:
+        """The job."""
+        ...
+
+
+R = TypeVar("R", bound=OfJob)
+
+
+def by_job(rows: Sequence[R]) -> dict[int, list[R]]:
+    """The rows of each job, in their order."""
+    grouped: dict[int, list[R]] = {}
+    for row in rows:
+        grouped.setdefault(row.job_id, []).append(row)
+    return grouped
 
 
 def params_text(params: Mapping[str, ParamValue]) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from orchestrator.cli.common import as_json, chosen_experiment, emit, experiment_name, open_database
+from orchestrator.domain.base import check_name
 from orchestrator.domain.errors import ExitCode
-from orchestrator.domain.experiment import check_name
 from orchestrator.interop.findings import Finding
 from orchestrator.interop.findings import as_json as findings_json
 from orchestrator.interop.findings import as_lines as findings_lines

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from orchestrator.domain.experiment import Check, CommandAgent, Model
+from orchestrator.domain.base import Model
+from orchestrator.domain.check import PinnedCheck
+from orchestrator.domain.experiment import CommandAgent
 from orchestrator.domain.fleet import LeasePolicy, ModelPrices, Protocol
 from orchestrator.domain.limits import Limits
+from orchestrator.domain.tampering import TamperPolicy
 
 
 class ModelSpec(Model):
@@ -37,15 +40,17 @@ class TargetSpec(Model):
     sha: str
     task_text: str
     setup: str | None = None
-    checks: Mapping[str, Check] = Field(default_factory=dict)
+    checks: Mapping[str, PinnedCheck] = Field(default_factory=dict)
+    protected: tuple[str, ...] = ()
+    tampering: TamperPolicy = TamperPolicy.REPORT
     plan: tuple[str, ...] = Field(
         (), description="The tasks of the loop `tasks`; empty: each run makes its own plan."
     )
 
     @property
-    def visible_checks(self) -> Mapping[str, Check]:
+    def visible_checks(self) -> Mapping[str, PinnedCheck]:
         """The checks that may steer a run; what is hidden only judges it."""
-        return {name: check for name, check in self.checks.items() if not getattr(check, "hidden", False)}
+        return {name: check for name, check in self.checks.items() if not check.hidden}
 
 
 class JobSpec(Model):

@@ -9,15 +9,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orchestrator.analysis.rows import CheckRow, Evidence, JobRow, MachineNote, ProfileRow, StageRow
-from orchestrator.domain.check import CheckStatus
+from orchestrator.analysis.rows import Evidence, JobRow, MachineNote, ProfileRow, StageRow
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.harness import parent_ordinal
 from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.states import JobState
 from orchestrator.domain.usage import TokenUsage
+from orchestrator.storage.check_evidence import CaseEvidence, case_evidence, change_rows, check_rows
 from orchestrator.storage.engine import Database
-from orchestrator.storage.tables import attempts, cells, checks, experiments, jobs, stages
+from orchestrator.storage.tables import attempts, cells, experiments, jobs, stages
 from orchestrator.storage.tasks import TaskCount, task_counts
 
 _NOT_WORK = frozenset({OutcomeClass.INFRA, OutcomeClass.USER})
@@ -30,8 +30,11 @@ def experiment_names(database: Database) -> list[str]:
         return list(connection.execute(query).scalars())
 
 
-def load_evidence(database: Database, experiment: str, now: datetime, *, with_stages: bool = True) -> Evidence:
-    """Everything measured for an experiment. Raises NotFound with the names that exist."""
+def load_evidence(database: Database, experiment: str, now: datetime, *, with_cases: bool = True) -> Evidence:
+    """Everything measured for an experiment, but for test cases and changed tests where `with_cases` is false.
+
+    Raises NotFound with the names that exist.
+    """
     with database.snapshot() as connection:
         query = sa.select(experiments.c.id, experiments.c.spec).where(experiments.c.name == experiment)
         row = connection.execute(query).one_or_none()
@@ -49,8 +52,10 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_st
         tries = connection.execute(
             sa.select(attempts).where(attempts.c.job_id.in_(mine)).order_by(attempts.c.job_id, attempts.c.number)
         ).all()
-        stage_rows = _stage_rows(connection, mine) if with_stages else []
-        check_rows = _check_rows(connection, mine)
+        stage_rows = _stage_rows(connection, mine)
+        cases = case_evidence(connection, mine) if with_cases else CaseEvidence([], {}, cut=False)
+        job_checks = check_rows(connection, mine, cases)
+        changes = change_rows(connection, mine) if with_cases else []
         counts = task_counts(connection, mine)
     by_job: dict[int, list[Any]] = defaultdict(list)
     for attempt in tries:
@@ -69,9 +74,12 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_st
             for row in job_rows
         ),
         stages=tuple(stage_rows),
-        checks=tuple(check_rows),
+        checks=tuple(job_checks),
+        cases=tuple(cases.rows),
+        changes=tuple(changes),
         profiles=tuple(_profiles(cell_rows)),
         notes=(_imported(source),) if source else (),
+        cases_cut=cases.cut,
     )
 
 
@@ -165,6 +173,8 @@ def _job_row(
         files_changed=last.files_changed if last is not None else None,
         commits=last.commits if last is not None else None,
         infra_attempts=job.infra_attempts,
+        protected_changes=last.protected_changes if last is not None else None,
+        protected_counted=last.protected_counted if last is not None else None,
         final_text=(last.final_text if last is not None else "") or "",
     )
 
@@ -232,33 +242,6 @@ def _stage_rows(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> list[
             error_kind=row.error_kind or "",
             error_text=row.error_text or "",
             prompt_bytes=row.prompt_bytes,
-        )
-        for row in connection.execute(query)
-    ]
-
-
-def _check_rows(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> list[CheckRow]:
-    targets = sa.select(cells.c.target_id).join(jobs, jobs.c.cell_id == cells.c.id).where(jobs.c.id.in_(mine))
-    base = sa.select(checks.c.target_id, checks.c.name, checks.c.status).where(
-        checks.c.kind == "baseline", checks.c.target_id.in_(targets)
-    )
-    baseline = {(row.target_id, row.name): CheckStatus(row.status) for row in connection.execute(base)}
-    last = sa.select(sa.func.max(attempts.c.number)).where(attempts.c.job_id == jobs.c.id).correlate(jobs)
-    query = (
-        sa.select(checks, attempts.c.job_id)
-        .join(attempts, attempts.c.id == checks.c.attempt_id)
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .where(attempts.c.job_id.in_(mine), checks.c.kind == "final", attempts.c.number == last.scalar_subquery())
-        .order_by(attempts.c.job_id, checks.c.name)
-    )
-    return [
-        CheckRow(
-            job_id=row.job_id,
-            name=row.name,
-            status=CheckStatus(row.status),
-            seconds=row.seconds,
-            reason=row.reason or "",
-            baseline=baseline.get((row.target_id, row.name)),
         )
         for row in connection.execute(query)
     ]

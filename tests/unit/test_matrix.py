@@ -84,6 +84,7 @@ def test_one_cell_for_each_target_profile_and_swept_value() -> None:
 
 def test_a_cell_is_all_that_a_worker_needs() -> None:
     spec = cells_of()[3].spec
+    plain = {"timeout": 300.0, "hidden": False, "report": None, "reruns": 0, "flaky": "pass", "pack": None}
     assert spec.target.model_dump() == {
         "label": "c",
         "source": "/src/c",
@@ -91,8 +92,10 @@ def test_a_cell_is_all_that_a_worker_needs() -> None:
         "sha": "c" * 40,
         "task_text": "Port it.",
         "setup": None,
-        "checks": {"build": {"run": "make", "timeout": 300.0}, "test": {"run": "make test", "timeout": 300.0}},
         "plan": (),
+        "checks": {name: plain | {"run": run} for name, run in (("build", "make"), ("test", "make test"))},
+        "protected": (),
+        "tampering": "report",
     }
     assert (spec.profile, spec.agent, spec.agent_version, spec.loop) == ("hybrid", "opencode", "1.0", "staged")
     assert (spec.limits.stage_timeout, spec.limits.max_iterations, spec.params) == (600, 25, {"stage_timeout": 600})

@@ -289,11 +289,13 @@ def test_documents_name_commands_and_options_that_exist() -> None:
 
 
 def _help(name: str) -> str:
+    import click
     from click.testing import CliRunner
 
     from orchestrator.cli import bakeoff
 
-    arguments = [[name], [name, "cloud"], [name, "gpu"]] if name == "worker" else [[name]]
+    command = bakeoff.get_command(click.Context(bakeoff), name)
+    arguments = [[name], *([name, below] for below in (command.commands if isinstance(command, click.Group) else ()))]
     results = [CliRunner().invoke(bakeoff, [*words, "--help"]) for words in arguments]
     assert all(result.exit_code == 0 for result in results), name
     return "".join(result.output for result in results)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.domain.check import Check
 from orchestrator.domain.errors import InvalidInput
-from orchestrator.domain.experiment import Check, Experiment, Loop, Profile
+from orchestrator.domain.experiment import Experiment, Loop, Profile
 from orchestrator.files import load_experiment
 from orchestrator.interop.findings import Finding, as_lines
 from orchestrator.interop.ralph_conf import RalphConf, read_conf

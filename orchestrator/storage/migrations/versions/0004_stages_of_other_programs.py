@@ -1,13 +1,13 @@
 """Stages that another program ran: how long their prompts were, and in which window, may be unknown.
 
-Revision: 0004, after 0002.
+Revision: 0004, after 0003.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
