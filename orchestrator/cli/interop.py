@@ -54,9 +54,13 @@ def _experiment_name(_: click.Context, __: click.Parameter, value: str | None) -
 @click.option("--force", is_flag=True, help="Write over files that are there.")
 @as_json
 def ralph_command(file: Path, output: Path | None, as_json: bool, **options: Any) -> int:
-    """Write an experiment and a fleet file for FILE, an experiment.conf of ralph's, and say what was unclear."""
+    """Write an experiment and a fleet file for FILE, an experiment.conf of ralph's or its folder.
+
+    Ends with a report of what was unclear, and how it was read.
+    """
     from orchestrator.interop.ralph_import import import_conf, look_at_target, write_files
 
+    file = file / "experiment.conf" if file.is_dir() else file
     name = options["name"] or _name_of(file)
     made = import_conf(
         file, name=name, profiles=options["profiles"], overrides=options["overrides"], harness=options["harness"]

@@ -1,6 +1,6 @@
 """Stages that another program ran: how long their prompts were, and in which window, may be unknown.
 
-Revision: 0004, after 0002.
+Revision: 0004, after 0003.
 """
 
 import sqlalchemy as sa
