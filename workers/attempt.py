@@ -296,15 +296,18 @@ class Attempt:
         self._work.commits += done.changed
         self._recorder.stage(ran.ordinal, {"ended_at": utc_now(), "commit_sha": sha, "changed": done.changed})
         for skipped in tree.skipped:
-            self._recorder.event("FileSkipped", {"path": skipped.path, "reason": str(skipped)}, ran.ordinal)
+            self._recorder.event("FileSkipped", skipped._asdict(), ran.ordinal)
 
     def _collect(self, end: LoopEnd) -> LoopEnd:
         tree = self._work.tree
         assert tree is not None
         if tree.is_dirty():
-            tree.commit_stage(f"final: {end.outcome}", at_epoch_seconds=int(time.time()))
-            self._work.commits += 1
-        self._work.artifacts += archive(self._context.artifacts, tree)
+            sha = tree.commit_stage(f"final: {end.outcome}", at_epoch_seconds=int(time.time()))
+            self._work.commits += sha is not None
+        kept = archive(self._context.artifacts, tree)
+        self._work.artifacts += kept.records
+        for note in kept.left_out:
+            self._recorder.event("FileSkipped", note._asdict())
         return LoopEnd(outcome=Outcome.COMPLETE, detail="")
 
     def _heed(self) -> None:

@@ -1,5 +1,7 @@
 """The checks of a job: on the final commit in a clean checkout, and once per target on the untouched base."""
 
+from pathlib import Path
+
 from orchestrator.domain.jobspec import JobSpec
 from orchestrator.storage.attempts import CheckRecord
 from workers.checks import CheckResult, run_checks
@@ -31,6 +33,7 @@ def _check(
         setup_timeout_seconds=spec.limits.setup_timeout,
         kind=kind,
     )
+    tree.paths.restore()  # checks run the agent's code too
     return [_record(context, kind, result) for result in results]
 
 
@@ -42,5 +45,12 @@ def _record(context: WorkerContext, kind: str, result: CheckResult) -> CheckReco
         exit_code=result.exit_code,
         seconds=result.seconds,
         reason=result.reason,
-        log_sha256=context.artifacts.put(result.log) if result.log is not None else None,
+        log_sha256=_kept(context, result.log),
     )
+
+
+def _kept(context: WorkerContext, log: Path | None) -> str | None:
+    """The log in the store; None when there is none, also because a check took it away: its verdict stands."""
+    if log is None or not log.is_file() or log.is_symlink():
+        return None
+    return context.artifacts.put(log)

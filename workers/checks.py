@@ -4,6 +4,7 @@ The checkout, its HOME and its temporary directory are new and are deleted after
 them, in the order of the file, so that a `test` may use what a `build` made.
 """
 
+import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.experiment import Check
 from workers.agents.base import Launch
 from workers.command import CommandEnd, CommandFrame, run_command, shell
+from workers.disk import remove_tree
 from workers.worktrees.collect import clean_checkout
-from workers.worktrees.folders import JobPaths, remove_tree
+from workers.worktrees.folders import JobPaths
 from workers.worktrees.naming import component
 from workers.worktrees.worktree import JobTree
 
@@ -63,7 +65,7 @@ def run_checks(
     if not checks:
         return []
     scene = JobPaths(job.paths.run / f"checks-{component(kind)}")
-    if scene.run.exists():  # left by a worker that died here
+    if os.path.lexists(scene.run):  # left by a worker that died here, or put there by the agent
         remove_tree(scene.run)
     try:
         for folder in (scene.home, scene.tmp):
@@ -80,7 +82,7 @@ def run_checks(
 
         return _all(checks, run, setup, setup_timeout_seconds)
     finally:
-        if scene.run.exists():
+        if os.path.lexists(scene.run):
             remove_tree(scene.run)
 
 

@@ -8,6 +8,7 @@ from orchestrator.domain.jobspec import JobSpec
 from workers.loops.handover import settled
 from workers.loops.ledger import ledger_of, rejected_commits
 from workers.loops.steps import StageDone
+from workers.owned import put
 from workers.worktrees.worktree import JobTree
 
 
@@ -28,7 +29,7 @@ def take_back(
     """
     stages = settled(history)
     tasks = [asdict(task) for task in ledger_of(spec, stages).tasks]
-    (tree.paths.logs / "tasks.json").write_text(json.dumps(tasks, indent=1) + "\n", encoding="utf-8")
+    put(tree.paths.logs / "tasks.json", json.dumps(tasks, indent=1) + "\n")
     if not history or history[-1].handover is not None:
         return []
     return [

@@ -318,7 +318,7 @@ def test_patch_and_bundle_carry_the_work_to_a_clone(job: JobTree, repo: Path, tm
     job.commit_stage("one", at_epoch_seconds=AT)
     (tree / "c").write_text("c\n")
     job.commit_stage("two", at_epoch_seconds=AT + 1)
-    assert write_patch(job, tmp_path / "work.patch")
+    assert write_patch(job, tmp_path / "work.patch").whole
     assert write_bundle(job, tmp_path / "work.bundle")
 
     git(tmp_path, "clone", "-q", "repo", "patched")
@@ -332,7 +332,9 @@ def test_patch_and_bundle_carry_the_work_to_a_clone(job: JobTree, repo: Path, tm
 def test_a_patch_past_its_limit_is_cut_and_says_so(job: JobTree, tmp_path: Path) -> None:
     (job.paths.tree / "big").write_text("line\n" * 100_000)
     job.commit_stage("s", at_epoch_seconds=AT)
-    assert not write_patch(job, tmp_path / "p", max_bytes=1000)
+    written = write_patch(job, tmp_path / "p", max_bytes=1000)
+    assert not written.whole
+    assert written.full_bytes == 600_178
     assert (tmp_path / "p").stat().st_size == 1000
 
 

@@ -28,6 +28,7 @@ from workers.agents.environment import clean_env, program_version, require_progr
 from workers.agents.faults import error_of_answer
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, count, pick, text, usd_micros
+from workers.owned import put
 
 _PROVIDER = "bakeoff"
 # Both packages are inside the program: neither needs the network.
@@ -72,7 +73,7 @@ class Opencode:
         program = require_program("opencode", env, self.install_hint())
         # Without a list of its own it reads the built-in one of thousands of models: 1.2 s of CPU at every start.
         models = context.tmp / "opencode-models.json"
-        models.write_text("{}")
+        put(models, "{}")
         env |= _SWITCHES | {
             "OPENCODE_CONFIG_CONTENT": json.dumps(_config(context)),
             "OPENCODE_MODELS_PATH": str(models),

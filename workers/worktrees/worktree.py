@@ -6,13 +6,15 @@ borrow the base's objects from the mirror. The price is one `git read-tree`; the
 """
 
 import fcntl
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.domain.errors import Conflict
+from workers.disk import remove_tree
 from workers.worktrees import gitdir, staging
-from workers.worktrees.folders import JobPaths, remove_tree
+from workers.worktrees.folders import JobPaths
 from workers.worktrees.git import Git, GitError, Place
 from workers.worktrees.mirror import Mirror
 from workers.worktrees.naming import JobKey
@@ -151,14 +153,13 @@ class JobTree:
 
         A tree that is there already stays as it is, with what its commit had to leave out.
         """
-        self.paths.restore()
-        self._unlock()
+        self._restore()
         if self._is_at(sha):
             return
         gitdir.write_ref(self.paths.git, self.branch_ref, sha)
         self._head = sha
         self.git.run(["read-tree", "--reset", "-u", sha], self.place, config=_CHECKOUT)
-        self.git.run(["clean", "-ffdq"], self.place)
+        staging.clean(self.git, self.place)
 
     @property
     def place(self) -> Place:
@@ -182,8 +183,7 @@ class JobTree:
 
         The commit's name depends on content, parent, message and time only. Raises GitError.
         """
-        self.paths.restore()
-        self._unlock()
+        self._restore()
         self.skipped = self._stage()
         tree = self.git.text(["write-tree"], self.place)
         if tree == self._tree_of(self.head):
@@ -243,6 +243,15 @@ class JobTree:
 
     def _stage(self) -> tuple[Skipped, ...]:
         return staging.stage(self.git, self.place, self._limits).skipped
+
+    def _restore(self) -> None:
+        """The job's folders and our git directory as we need them, however an agent left them. Raises GitError."""
+        if self._lock is not None:
+            held, found = os.fstat(self._lock.fileno()), (self.paths.run / "lock").stat()
+            if (held.st_dev, held.st_ino) != (found.st_dev, found.st_ino):
+                raise GitError(f"{self.paths.run} is another folder than the one that was prepared")
+        self.paths.restore()
+        self._unlock()
 
     def _unlock(self) -> None:
         """Who holds the tree is alone with it: these are of a git that was killed, or the agent's doing."""
