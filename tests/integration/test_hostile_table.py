@@ -175,8 +175,9 @@ def git_as_a_file(scene: Scene) -> None:
 def attributes_of_every_kind(scene: Scene) -> None:
     kinds = "ident eol=crlf text=auto working-tree-encoding=UTF-16 export-subst filter=lfs"
     (scene.tree / ".gitattributes").write_text(f"* {kinds}\n")
-    scene.expected["odd"] = b"$Id$ $Format:%H$\r\n\xff\xfe\n"
-    (scene.tree / "odd").write_bytes(scene.expected["odd"])
+    odd = b"$Id$ $Format:%H$\r\n\xff\xfe\n"
+    (scene.tree / "odd").write_bytes(odd)
+    scene.expected["odd"] = odd
 
 
 def links_in_the_place_of_gits_files(scene: Scene) -> None:

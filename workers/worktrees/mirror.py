@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from workers.disk import remove_tree
 from workers.worktrees import gitdir
 from workers.worktrees.git import Git, GitError, Place
 from workers.worktrees.sources import Source, resolve_local, trusted_paths
@@ -21,6 +22,8 @@ from workers.worktrees.sources import Source, resolve_local, trusted_paths
 FETCH_TIMEOUT_SECONDS = 1800.0
 _LOCK_POLL_SECONDS = 0.05
 _REFSPECS = ("+HEAD:refs/bakeoff/source-head", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+# How the name of a mirror or of a tree begins whose removal was decided.
+GONE = ".gone-"
 _HEAD = "refs/heads/none"  # a mirror has no branch of its own
 
 
@@ -65,6 +68,7 @@ class Mirror:
     def ensure(self, sha: str) -> None:
         """Have this commit, fetching only when it is missing. Raises GitError when the source does not give it."""
         if self.has(sha):
+            os.utime(self.path)  # it is in use: nobody removes it for its age
             return
         with self._locked() as lock:
             if self.has(sha):
@@ -162,3 +166,16 @@ class Mirror:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def discard(path: Path) -> bool:
+    """Remove a mirror that nobody needs; False, and it stays, while somebody fetches into it."""
+    with path.with_suffix(".lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        gone = path.with_name(f"{GONE}{path.name}")
+        path.rename(gone)
+        remove_tree(gone)
+    return True

@@ -16,11 +16,12 @@ from workers.disk import remove_tree
 from workers.worktrees import gitdir, staging
 from workers.worktrees.folders import JobPaths
 from workers.worktrees.git import Git, GitError, Place
-from workers.worktrees.mirror import Mirror
+from workers.worktrees.mirror import GONE, Mirror
 from workers.worktrees.naming import JobKey
 from workers.worktrees.staging import Skipped, StagingLimits
 
 IDENTITY = "Bakeoff <bakeoff@localhost>"
+_TRIES = 10
 _BASE, _BASELINE = "refs/bakeoff/base", "refs/bakeoff/baseline"
 # Two files at once pays from about a hundred files on; more workers than cores do not.
 _CHECKOUT = ("checkout.workers=2", "checkout.thresholdForParallelism=100")
@@ -93,7 +94,7 @@ class JobTree:
         """Make the tree at a commit of the source. Raises GitError, and Conflict when the directory is in use."""
         self.mirror.ensure(sha)
         try:
-            self.paths.run.mkdir(parents=True)
+            _make_folder(self.paths.run)
         except FileExistsError:
             raise Conflict(f"{self.paths.run} exists already; an attempt's directory is never used again") from None
         self._hold()
@@ -226,20 +227,33 @@ class JobTree:
 
         None is enough only for a tree in which nothing happened. Ignored files go with the directory.
         """
+        self.require_archived(archived)
+        # With another name first: who dies in the middle leaves no half tree that somebody could take up.
+        gone = self.paths.run.with_name(f"{GONE}{self.paths.run.name}")
+        self.paths.run.rename(gone)
+        remove_tree(gone)
+
+    def require_archived(self, archived: Archived | None) -> None:
+        """Raises NotArchived when the tree holds work that `archived` lacks, as `remove` does."""
         if self._head is not None:
             # A tree that the agent deleted or linked elsewhere holds nothing that could still be committed.
-            if not self.paths.tree.is_symlink() and self.paths.tree.is_dir() and self.is_dirty():
+            there = not self.paths.tree.is_symlink() and self.paths.tree.is_dir()
+            if there and self.is_dirty() and self._is_changed():
                 raise NotArchived(f"{self.paths.tree} has changes after the last commit")
             self._check_archived(archived)
-        remove_tree(self.paths.run)
 
     def _check_archived(self, archived: Archived | None) -> None:
         if archived is None:
-            if self.head != self.base:
+            if self.head != self.base or not self._is_at(self.head):
                 raise NotArchived(f"the commits of {self.paths.run} are in no artifact")
             return
         if archived.head != self.head or (archived.bundle_sha256 is None and self.head != self.base):
             raise NotArchived(f"what was archived is not the last commit of {self.paths.run}")
+
+    def _is_changed(self) -> bool:
+        """As `is_dirty`, but files that were only touched, or put back from a backup, are not changed."""
+        self.git.run(["update-index", "-q", "--refresh"], self.place, ok=(0, 1))
+        return self.is_dirty()
 
     def _stage(self) -> tuple[Skipped, ...]:
         return staging.stage(self.git, self.place, self._limits).skipped
@@ -273,6 +287,17 @@ class JobTree:
 
     def _tree_of(self, sha: str) -> str:
         return self.git.text(["rev-parse", "--verify", f"{sha}^{{tree}}"], self.place)
+
+
+def _make_folder(path: Path) -> None:
+    """With its parents, also while somebody removes those that are empty. Raises FileExistsError."""
+    for _ in range(_TRIES):
+        try:
+            path.mkdir(parents=True)
+        except FileNotFoundError:
+            continue
+        return
+    path.mkdir(parents=True)
 
 
 def _known(sha: str | None) -> str:
