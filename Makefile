@@ -12,7 +12,7 @@ JOBS ?= 2
 MINUTES ?= 30
 SEED ?= 1
 BENCHMARKS ?= help_time worktree_ready kill_latency supervision_cpu gateway_latency adapter_parsing scale \
-	scheduler_pass telemetry reaction one_second_jobs queue_throughput
+	scheduler_pass telemetry timeline reaction one_second_jobs queue_throughput
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench faults fmt agents browser llama lock clean

@@ -23,8 +23,9 @@ from workers.command import CommandFrame, run_command, shell
 from workers.context import WorkerContext
 from workers.ending import reset_moment, with_figures
 from workers.loops.handover import next_step
+from workers.loops.history import History
 from workers.loops.registry import LOOPS
-from workers.loops.steps import LoopEnd, StageDone
+from workers.loops.steps import LoopEnd
 from workers.models.fitting import fit
 from workers.resume import Resumed, take_up
 from workers.slots import Claimed, StageSlots
@@ -60,7 +61,10 @@ class Work:
     tree: JobTree | None = None
     resumed: Resumed | None = None
     runs: list[StageRun] = field(default_factory=list)
-    history: list[StageDone] = field(default_factory=list)
+    history: History = field(default_factory=History)
+    # Used by the stages so far, those of an earlier attempt that this one built on included.
+    tokens: int = 0
+    cost_usd_micros: int = 0
     commits: int = 0
     checks: list[attempts.CheckRecord] = field(default_factory=list)
     artifacts: list[attempts.ArtifactRecord] = field(default_factory=list)
@@ -207,7 +211,9 @@ class Attempt:
             return None
         self._recorder.event("Resumed", {"from": earlier.attempt_id, "stages": len(earlier.stages)})
         self._work.tree, self._work.resumed = found.tree, found
-        self._work.history += found.history
+        self._work.history = History(found.history)
+        self._work.tokens = sum(stage.tokens for stage in earlier.stages)
+        self._work.cost_usd_micros = sum(stage.spent_usd_micros for stage in earlier.stages)
         self._work.commits = sum(stage.commit_sha is not None for stage in earlier.stages)
         return found.tree
 
@@ -231,7 +237,6 @@ class Attempt:
 
     def _loop(self, spec: JobSpec, tree: JobTree) -> LoopEnd:
         resumed = self._work.resumed
-        kept = resumed.earlier.stages if resumed else ()
         spent = resumed.earlier.wall_seconds if resumed else 0.0
         frame = AttemptFrame(
             context=self._context,
@@ -255,15 +260,14 @@ class Attempt:
             runs = self._work.runs
             if resumed and not runs:
                 step = resumed.continued(step)
-            tokens = sum(stage.tokens for stage in kept) + sum(run.watch.usage.total or 0 for run in runs)
-            cost = sum(stage.spent_usd_micros for stage in kept)
-            cost += sum(run.watch.spent_usd_micros or 0 for run in runs)
             self._hold(spec.models[step.role])
             # The wall clock of the job stood still between two attempts, and stands while a slot is waited for.
             frame = replace(frame, spec=spec, started_at=self._started_at - spent + self._lease_wait())
             last = resumed.last_ordinal if resumed else 0
-            ran = perform_stage(frame, step, last + len(runs) + 1, tokens, cost)
+            ran = perform_stage(frame, step, last + len(runs) + 1, self._work.tokens, self._work.cost_usd_micros)
             runs.append(ran)
+            self._work.tokens += ran.watch.usage.total or 0
+            self._work.cost_usd_micros += ran.watch.spent_usd_micros or 0
             self._commit(spec, tree, ran)
 
     def _hold(self, model: ModelSpec) -> None:

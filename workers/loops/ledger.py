@@ -1,15 +1,17 @@
 """The task ledger of the loop `tasks`: what the stages so far say about every task of the plan.
 
-It is derived from the history alone, each time anew, so a job that is picked up again has the same one.
+It is derived from the history alone, so a job that is picked up again has the same one.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from typing import NamedTuple
 
 from orchestrator.domain.jobspec import JobSpec
 from workers.loops.contract import Unusable, clean, findings_in, tasks_in, verdicts_in
+from workers.loops.history import fold
 from workers.loops.steps import StageDone
 
 # A longer plan would not end in a night; a task in more parts is a plan of its own.
@@ -122,20 +124,27 @@ def due(spec: JobSpec, ledger: Ledger) -> Due | None:
 
 def ledger_of(spec: JobSpec, history: Sequence[StageDone]) -> Ledger:
     """The ledger after these stages. Never raises, whatever they answered."""
-    ledger = Ledger()
-    for done in history:
-        step = due(spec, ledger)
-        if step is None or ledger.stuck:
-            break
-        ledger = _after(spec, ledger, step, done)
-    return ledger
+    return _ledger(spec, history)
+
+
+def _ledger(spec: JobSpec, history: Sequence[StageDone], *, but_last: int = 0) -> Ledger:
+    # Everything of the experiment that `due` and `_refused` look at; limits may be changed while the job runs.
+    key = ("ledger", spec.investigate_batch_size, spec.verify_batch_size, spec.max_decompose_depth)
+    return fold(history, key, Ledger, partial(_next, spec), but_last=but_last)
+
+
+def _next(spec: JobSpec, ledger: Ledger, done: StageDone) -> Ledger:
+    step = due(spec, ledger)
+    return ledger if step is None or ledger.stuck else _after(spec, ledger, step, done)
 
 
 def rejected_commits(spec: JobSpec, history: Sequence[StageDone]) -> tuple[str, ...]:
     """The commits whose work the last stage refused, newest first."""
-    before, after = ledger_of(spec, history[:-1]), ledger_of(spec, history)
+    before, after = _ledger(spec, history, but_last=1), ledger_of(spec, history)
     rejects = {task.id: task.rejects for task in after.tasks}
     refused = {sha for task in before.tasks if rejects.get(task.id, 0) > task.rejects for sha in task.commits}
+    if not refused:
+        return ()
     made = [sha for done in history for sha in done.commits]
     return tuple(sha for sha in reversed(made) if sha in refused)
 

@@ -14,6 +14,6 @@ def single(spec: JobSpec, history: Sequence[StageDone]) -> StageOrder | LoopEnd:
         return end
     if history and history[-1].outcome is None:
         return settle(history)
-    return iteration_end(spec, history) or StageOrder(
+    return iteration_end(spec, len(history)) or StageOrder(
         stage="run", role="build", prompt=render("run", task=spec.target.task_text)
     )

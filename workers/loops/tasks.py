@@ -28,7 +28,7 @@ def tasks(spec: JobSpec, history: Sequence[StageDone]) -> StageOrder | LoopEnd:
         end = LoopEnd(outcome=Outcome.FAILURE_BREAKER, detail=detail)
     if end is None and step is None:
         end = _settled(ledger, history)
-    end = end or iteration_end(spec, history)
+    end = end or iteration_end(spec, len(history))
     if end is not None:
         return LoopEnd(outcome=end.outcome, detail=f"{end.detail}; {count}")
     assert step is not None

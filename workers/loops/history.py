@@ -1,0 +1,70 @@
+"""The stages of an attempt so far, and what loops derive from them stage by stage: derived once, not at every stage.
+
+A loop is a pure function of the history. Asked ten thousand times about a history that grows by one, it would look at
+fifty million stages; `fold` lets it look at each of them once, and gives the same for a plain list.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, TypeVar, overload
+
+from workers.loops.steps import StageDone
+
+S = TypeVar("S")
+
+
+class History(Sequence[StageDone]):
+    """Stages in their order, only ever added to. Not for several threads at once."""
+
+    def __init__(self, stages: Iterable[StageDone] = ()) -> None:
+        self._stages = list(stages)
+        # By key: how many stages were folded, the value after them, and the one before the last of them.
+        self._folds: dict[Hashable, tuple[int, Any, Any]] = {}
+
+    def append(self, done: StageDone) -> None:
+        """Add the stage that ended."""
+        self._stages.append(done)
+
+    @overload
+    def __getitem__(self, index: int) -> StageDone: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[StageDone]: ...
+
+    def __getitem__(self, index: int | slice) -> StageDone | list[StageDone]:
+        return self._stages[index]
+
+    def __len__(self) -> int:
+        return len(self._stages)
+
+    def fold(self, key: Hashable, start: Callable[[], S], step: Callable[[S, StageDone], S], upto: int) -> S:
+        """As the function `fold`."""
+        done, value, before = self._folds.get(key) or (0, start(), None)
+        if done > upto + 1 or (done == upto + 1 and upto == 0):
+            done, value, before = 0, start(), None
+        if done == upto + 1:
+            return before  # type: ignore[no-any-return]
+        for stage in self._stages[done:upto]:
+            value, before = step(value, stage), value
+        self._folds[key] = (upto, value, before)
+        return value  # type: ignore[no-any-return]
+
+
+def fold(
+    history: Sequence[StageDone],
+    key: Hashable,
+    start: Callable[[], S],
+    step: Callable[[S, StageDone], S],
+    *,
+    but_last: int = 0,
+) -> S:
+    """What `step` makes of the stages one after the other, without the last `but_last` of them.
+
+    `key` names the fold: the same key must always come with the same `start` and `step`.
+    """
+    upto = max(0, len(history) - but_last)
+    if isinstance(history, History):
+        return history.fold(key, start, step, upto)
+    value = start()
+    for stage in history[:upto]:
+        value = step(value, stage)
+    return value
