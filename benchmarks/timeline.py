@@ -1,8 +1,8 @@
 """One run of 10,000 stages against one of 1,000: time per stage to decide, record and replay. Goal: ratio <= 1.2.
 
 `decide` asks the loop for the next stage, `write` spools stage and events and ships them to the database, `replay`
-reads the whole timeline, `view` is what the report and the live view read. Both sizes take turns thousand by thousand,
-so that a busy machine disturbs them alike.
+reads the whole timeline, `view` is what the report and the live view read. Both sizes take turns, thousand by
+thousand, so that a busy machine disturbs them alike.
 """
 
 import argparse

@@ -105,10 +105,10 @@ def test_the_task_is_read_at_the_pinned_commit(repo: Path, tmp_path: Path) -> No
     sha = mirror.resolve("main")
     assert sha is not None
     commit(repo, task="later\n")
-    assert mirror.read_file(sha, "task") == b"do it\n"
-    assert mirror.read_file(sha, "./src/b") == b"two\n"
+    assert mirror.read_file(sha, "task", max_bytes=1000) == b"do it\n"
+    assert mirror.read_file(sha, "./src/b", max_bytes=1000) == b"two\n"
     for absent in ("nope", "src", "../task", "/etc/passwd", ""):
-        assert mirror.read_file(sha, absent) is None
+        assert mirror.read_file(sha, absent, max_bytes=1000) is None
 
 
 def test_a_commit_on_no_branch_is_fetched_by_its_name(repo: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_commit_on_no_branch_is_fetched_by_its_name(repo: Path, tmp_path: Path
     lonely = commit(repo, a="detached\n")
     git(repo, "checkout", "-q", "main")
     mirror.ensure(lonely)
-    assert mirror.read_file(lonely, "a") == b"detached\n"
+    assert mirror.read_file(lonely, "a", max_bytes=1000) == b"detached\n"
 
 
 def test_a_remote_address_resolves_through_the_mirror(repo: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ fifty million stages; `fold` lets it look at each of them once, and gives the sa
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from workers.loops.steps import StageDone
 
@@ -38,15 +38,14 @@ class History(Sequence[StageDone]):
 
     def fold(self, key: Hashable, start: Callable[[], S], step: Callable[[S, StageDone], S], upto: int) -> S:
         """As the function `fold`."""
-        done, value, before = self._folds.get(key) or (0, start(), None)
-        if done > upto + 1 or (done == upto + 1 and upto == 0):
-            done, value, before = 0, start(), None
+        known = self._folds.get(key)
+        done, value, before = known if known is not None and upto and known[0] <= upto + 1 else (0, start(), None)
         if done == upto + 1:
-            return before  # type: ignore[no-any-return]
+            return cast(S, before)
         for stage in self._stages[done:upto]:
             value, before = step(value, stage), value
         self._folds[key] = (upto, value, before)
-        return value  # type: ignore[no-any-return]
+        return cast(S, value)
 
 
 def fold(

@@ -130,7 +130,8 @@ def ledger_of(spec: JobSpec, history: Sequence[StageDone]) -> Ledger:
 def _ledger(spec: JobSpec, history: Sequence[StageDone], *, but_last: int = 0) -> Ledger:
     # Everything of the experiment that `due` and `_refused` look at; limits may be changed while the job runs.
     key = ("ledger", spec.investigate_batch_size, spec.verify_batch_size, spec.max_decompose_depth)
-    return fold(history, key, Ledger, partial(_next, spec), but_last=but_last)
+    ledger: Ledger = fold(history, key, Ledger, partial(_next, spec), but_last=but_last)
+    return ledger
 
 
 def _next(spec: JobSpec, ledger: Ledger, done: StageDone) -> Ledger:

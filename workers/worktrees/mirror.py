@@ -27,6 +27,14 @@ GONE = ".gone-"
 _HEAD = "refs/heads/none"  # a mirror has no branch of its own
 
 
+class TooLarge(Exception):
+    """A file has more bytes than were asked for."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        super().__init__(f"the file has {size_bytes} bytes")
+
+
 class Mirror:
     """The mirror of one source under `mirrors`. Safe for any number of processes at once."""
 
@@ -84,16 +92,22 @@ class Mirror:
             return False
         return self._resolve_here(sha) is not None
 
-    def read_file(self, sha: str, path: str) -> bytes | None:
-        """A file's bytes at a commit; None when there is no such file (a folder or link is none). Raises GitError."""
+    def read_file(self, sha: str, path: str, *, max_bytes: int) -> bytes | None:
+        """A file's bytes at a commit; None when there is no such file (a folder or link is none).
+
+        Raises GitError, and TooLarge for one of more than `max_bytes`, which is not read.
+        """
         clean = PurePosixPath(path)
         if clean.is_absolute() or ".." in clean.parts or not clean.parts:
             return None
-        entry = self._git.run(["ls-tree", "-z", "--full-tree", sha, "--", str(clean)], self._place)
+        entry = self._git.run(["ls-tree", "-z", "-l", "--full-tree", sha, "--", str(clean)], self._place)
         mode, _, rest = entry.rstrip(b"\0").partition(b" ")
         if mode not in (b"100644", b"100755"):
             return None
-        return self._git.run(["cat-file", "blob", rest.split()[1].decode()], self._place)
+        _, name, size = rest.partition(b"\t")[0].split()
+        if int(size) > max_bytes:
+            raise TooLarge(int(size))
+        return self._git.run(["cat-file", "blob", name.decode()], self._place)
 
     def _try_ensure(self, sha: str) -> bool:
         try:
