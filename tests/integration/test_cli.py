@@ -34,6 +34,8 @@ COMMANDS = (
     "scheduler",
     "flower",
     "doctor",
+    "gc",
+    "timeline",
     "simulate",
     "schema",
 )

@@ -118,6 +118,21 @@ def test_doctor_lists_what_is_stale(lab: Lab) -> None:
     assert found["trees"]["ok"] is True
 
 
+def test_a_job_is_replayed_from_the_database_by_its_label_after_its_tree_is_gone(lab: Lab) -> None:
+    assert [item.goes for item in collect(lab)] == [True, False]
+    done = lab.bakeoff("timeline", "target/one#1", "--json")
+    assert done.code == ExitCode.OK, done.err
+    moments = json.loads(done.out)
+    kinds = [one["kind"] for one in moments]
+    assert (kinds[0], kinds[1], kinds[-2], kinds[-1]) == ("AttemptBegan", "StageBegan", "StageEnded", "AttemptEnded")
+    assert moments[-1]["data"]["outcome"] == "complete"
+    assert {one["stage"] for one in moments[1:-1]} == {1}
+    text = lab.bakeoff("timeline", "1").out.splitlines()
+    assert text[0] == "job 1, target/one#1 of lab: done"
+    assert len(text) == 1 + len(moments)
+    assert lab.bakeoff("timeline", "target/one#9").code == ExitCode.NOT_FOUND
+
+
 def _writes(lab: Lab) -> None:
     (the_tree(lab) / "tree/late").write_text("not committed")
 
