@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,18 +61,22 @@ class Collector:
         return found
 
     def _remains(self, path: Path) -> GarbageItem:
-        item = GarbageItem(
+        size = disk_use(path).disk_bytes
+        verdict = Verdict(True, "its removal was interrupted")
+        if self.question.remove:
+            try:
+                remove_tree(path)
+            except OSError as error:
+                verdict = Verdict(False, f"it cannot be removed: {error}")
+            self._drop_empty(path.parent)
+        return GarbageItem(
             kind="remains",
             path=str(path),
-            disk_bytes=disk_use(path).disk_bytes,
+            disk_bytes=size,
             age_seconds=None,
-            goes=True,
-            reason="its removal was interrupted",
+            goes=verdict.goes,
+            reason=verdict.reason,
         )
-        if self.question.remove:
-            remove_tree(path)
-            self._drop_empty(path.parent)
-        return item
 
     def _tree(self, path: Path) -> GarbageItem:
         size, home = disk_use(path).disk_bytes, disk_use(path / "home").disk_bytes
@@ -137,7 +141,7 @@ class Collector:
         except (NotArchived, Conflict) as error:
             return Verdict(False, str(error))
         except (BakeoffError, OSError) as error:
-            return Verdict(False, f"it cannot be looked at: {error}")
+            return Verdict(False, f"it cannot be read or removed: {error}")
         finally:
             tree.release()
         return verdict
@@ -217,7 +221,11 @@ def run_folders(runs: Path) -> Iterator[Path]:
 
 
 def _keys(sources: set[str]) -> set[str]:
-    return {parse_source(source, relative_to=Path.cwd()).key for source in sources}
+    found = set()
+    for source in sources:
+        with suppress(BadSource):  # then it never had a mirror
+            found.add(parse_source(source, relative_to=Path.cwd()).key)
+    return found
 
 
 def _borrowed(runs: Path) -> set[str]:

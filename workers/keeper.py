@@ -30,10 +30,10 @@ class Keeper:
             self._thread.start()
 
     def stop(self) -> None:
-        """Remove nothing more. The tree that is being removed is removed to the end."""
+        """Remove nothing more. A tree whose removal takes longer is finished by the next collection."""
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join(timeout=30)
+            self._thread.join(timeout=5)
 
     def _run(self) -> None:
         pause = self._first

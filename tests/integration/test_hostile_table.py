@@ -443,6 +443,19 @@ def test_a_run_directory_that_was_moved_away_is_not_followed(scene: Scene) -> No
     remove_tree(run.with_name("moved"))
 
 
+def test_a_tracked_file_of_gits_that_became_a_link_stays_as_it_was_recorded(scene: Scene) -> None:
+    (scene.tree / ".gitmodules").write_text("")
+    assert scene.job.commit_stage("one", at_epoch_seconds=AT)
+    (scene.tree / ".gitmodules").unlink()
+    (scene.tree / ".gitmodules").symlink_to(scene.victim)
+    assert scene.job.commit_stage("two", at_epoch_seconds=AT) is None
+    assert [(note.path, note.reason) for note in scene.job.skipped] == [
+        (".gitmodules", "git takes no file of this name")
+    ]
+    assert scene.blob(".gitmodules") == b""
+    assert not scene.job.is_dirty()
+
+
 # -- floods --
 
 

@@ -71,7 +71,9 @@ def scan(git: Git, place: Place, limits: StagingLimits) -> Staged:
     fresh, skipped = _new_files(git, place, limits)
     folders = _RealFolders(tree)
     kinds = {path: folders.kind(path) for path in (*changed, *fresh)}
-    small = [path for path in fresh if (found := kinds[path]) and found.st_size <= limits.max_file_bytes]
+    # Of tracked ones git refuses only links, in the place of files that it reads itself.
+    asked = [*fresh, *(path for path in changed if (found := kinds[path]) and stat.S_ISLNK(found.st_mode))]
+    small = [path for path in asked if (found := kinds[path]) and found.st_size <= limits.max_file_bytes]
     refused = _refused_names(git, place, [path for path in small if _readable(tree / path, kinds[path])])
     take: list[str] = []
     total = 0
