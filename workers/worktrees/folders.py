@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from workers.owned import real_folder
 
+# Who removes empty folders removes a few above one, once.
+_TRIES = 10
+
 
 class JobPaths(NamedTuple):
     """The parts of a run directory."""
@@ -56,3 +59,14 @@ class JobPaths(NamedTuple):
         """
         for folder in (self.tree, self.home, self.tmp, self.logs):
             real_folder(folder)
+
+
+def make_folder(path: Path) -> None:
+    """Make a new folder with its parents, also while somebody removes those that are empty. Raises FileExistsError."""
+    for _ in range(_TRIES):
+        try:
+            path.mkdir(parents=True)
+        except FileNotFoundError:
+            continue
+        return
+    path.mkdir(parents=True)

@@ -14,14 +14,13 @@ from typing import BinaryIO
 from orchestrator.domain.errors import Conflict
 from workers.disk import remove_tree
 from workers.worktrees import gitdir, staging
-from workers.worktrees.folders import JobPaths
+from workers.worktrees.folders import JobPaths, make_folder
 from workers.worktrees.git import Git, GitError, Place
 from workers.worktrees.mirror import GONE, Mirror
 from workers.worktrees.naming import JobKey
 from workers.worktrees.staging import Skipped, StagingLimits
 
 IDENTITY = "Bakeoff <bakeoff@localhost>"
-_TRIES = 10
 _BASE, _BASELINE = "refs/bakeoff/base", "refs/bakeoff/baseline"
 # Two files at once pays from about a hundred files on; more workers than cores do not.
 _CHECKOUT = ("checkout.workers=2", "checkout.thresholdForParallelism=100")
@@ -94,7 +93,7 @@ class JobTree:
         """Make the tree at a commit of the source. Raises GitError, and Conflict when the directory is in use."""
         self.mirror.ensure(sha)
         try:
-            _make_folder(self.paths.run)
+            make_folder(self.paths.run)
         except FileExistsError:
             raise Conflict(f"{self.paths.run} exists already; an attempt's directory is never used again") from None
         self._hold()
@@ -287,17 +286,6 @@ class JobTree:
 
     def _tree_of(self, sha: str) -> str:
         return self.git.text(["rev-parse", "--verify", f"{sha}^{{tree}}"], self.place)
-
-
-def _make_folder(path: Path) -> None:
-    """With its parents, also while somebody removes those that are empty. Raises FileExistsError."""
-    for _ in range(_TRIES):
-        try:
-            path.mkdir(parents=True)
-        except FileNotFoundError:
-            continue
-        return
-    path.mkdir(parents=True)
 
 
 def _known(sha: str | None) -> str:
