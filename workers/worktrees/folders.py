@@ -62,7 +62,7 @@ class JobPaths(NamedTuple):
 
 
 def make_folder(path: Path) -> None:
-    """Make a new folder with its parents, also while somebody removes those that are empty. Raises FileExistsError."""
+    """Make a new folder with its parents, also while somebody removes empty ones. Raises FileExistsError."""
     for _ in range(_TRIES):
         try:
             path.mkdir(parents=True)
