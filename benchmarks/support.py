@@ -26,6 +26,15 @@ from orchestrator.storage.tables import jobs, machines
 
 HERE = Path(__file__).parent
 POOL = "pool:bench"
+# As far as storage and reports look into it.
+_SPEC: dict[str, object] = {
+    "limits": {"max_infra_attempts": 3},
+    "target": {"label": "bench"},
+    "agent": "a",
+    "agent_version": "1",
+    "models": {"reasoning": {"name": "m"}, "build": {"name": "m"}},
+    "loop": "staged",
+}
 
 
 @contextmanager
@@ -55,7 +64,7 @@ def make_jobs(database: Database, count: int, resource: str = POOL) -> None:
             cell_hash=f"{index:064d}",
             profile_hash="p",
             params={},
-            spec={"limits": {"max_infra_attempts": 3}, "target": {"label": "bench"}},
+            spec=_SPEC,
         )
         for index in range(count)
     ]

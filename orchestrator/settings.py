@@ -32,6 +32,8 @@ class Settings:
     min_free_disk_mib: float = 512.0
     min_free_memory_mib: float = 256.0
     max_load_per_core: float = 0.0
+    # Trees of jobs that ended so long ago are removed by idle workers; 0: never.
+    gc_after_hours: float = 0.0
     # Certificate authority of a broker behind TLS; None = those that the system trusts.
     broker_ca: Path | None = None
     # A broker without a password, which everybody in its network could write to, is accepted.
@@ -96,6 +98,7 @@ def load_settings(environ: dict[str, str] | None = None) -> Settings:
         min_free_disk_mib=number("BAKEOFF_MIN_FREE_DISK_MIB", 512.0, "MiB, or 0", zero=True),
         min_free_memory_mib=number("BAKEOFF_MIN_FREE_MEMORY_MIB", 256.0, "MiB, or 0", zero=True),
         max_load_per_core=number("BAKEOFF_MAX_LOAD_PER_CORE", 0.0, "load per core, or 0", zero=True),
+        gc_after_hours=number("BAKEOFF_GC_AFTER_HOURS", 0.0, "hours, or 0", zero=True),
         broker_ca=Path(env["BAKEOFF_BROKER_CA"]).expanduser() if env.get("BAKEOFF_BROKER_CA") else None,
         allow_open_broker=env.get("BAKEOFF_ALLOW_OPEN_BROKER") == "1",
         cassettes=Path(env["BAKEOFF_CASSETTES"]).expanduser().resolve() if env.get("BAKEOFF_CASSETTES") else None,

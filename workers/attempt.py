@@ -26,9 +26,10 @@ from workers.command import CommandFrame, run_command, shell
 from workers.context import WorkerContext
 from workers.ending import reset_moment, with_figures
 from workers.loops.handover import next_step, settled
+from workers.loops.history import History
 from workers.loops.ledger import ledger_of
 from workers.loops.registry import LOOPS
-from workers.loops.steps import CheckOrder, LoopEnd, StageDone
+from workers.loops.steps import CheckOrder, LoopEnd
 from workers.models.fitting import fit
 from workers.resume import Resumed, take_up
 from workers.slots import Claimed, StageSlots
@@ -65,7 +66,10 @@ class Work:
     tree: JobTree | None = None
     resumed: Resumed | None = None
     runs: list[StageRun] = field(default_factory=list)
-    history: list[StageDone] = field(default_factory=list)
+    history: History = field(default_factory=History)
+    # Used by the stages so far, those of an earlier attempt that this one built on included.
+    tokens: int = 0
+    cost_usd_micros: int = 0
     commits: int = 0
     checks: list[attempts.CheckRecord] = field(default_factory=list)
     tampering: Tampering | None = None
@@ -223,7 +227,9 @@ class Attempt:
             return None
         self._recorder.event("Resumed", {"from": earlier.attempt_id, "stages": len(earlier.stages)})
         self._work.tree, self._work.resumed = found.tree, found
-        self._work.history += found.history
+        self._work.history = History(found.history)
+        self._work.tokens = sum(stage.tokens for stage in earlier.stages)
+        self._work.cost_usd_micros = sum(stage.spent_usd_micros for stage in earlier.stages)
         self._work.commits = sum(stage.commit_sha is not None for stage in earlier.stages)
         return found.tree
 
@@ -247,7 +253,6 @@ class Attempt:
 
     def _loop(self, spec: JobSpec, tree: JobTree) -> LoopEnd:
         resumed = self._work.resumed
-        kept = resumed.earlier.stages if resumed else ()
         spent = resumed.earlier.wall_seconds if resumed else 0.0
         frame = AttemptFrame(
             context=self._context,
@@ -277,14 +282,14 @@ class Attempt:
             runs = self._work.runs
             if resumed and not runs:
                 step = resumed.continued(step)
-            tokens = sum(stage.tokens for stage in kept) + sum(run.watch.usage.total or 0 for run in runs)
-            cost = sum(stage.spent_usd_micros for stage in kept)
-            cost += sum(run.watch.spent_usd_micros or 0 for run in runs)
             self._hold(spec.models[step.role])
             # The wall clock of the job stood still between two attempts, and stands while a slot is waited for.
             frame = replace(frame, spec=spec, started_at=self._started_at - spent + self._lease_wait())
+            tokens, cost = self._work.tokens, self._work.cost_usd_micros
             ran = perform_stage(frame, step, self._last_ordinal + 1, tokens, cost)
             runs.append(ran)
+            self._work.tokens += ran.watch.usage.total or 0
+            self._work.cost_usd_micros += ran.watch.spent_usd_micros or 0
             self._commit(spec, tree, ran)
 
     @property
@@ -298,7 +303,7 @@ class Attempt:
         ordinal, history = self._last_ordinal, self._work.history
         said = ask_checks(self._context, self._commands, spec, tree, f"asked-{ordinal:02d}")
         self._heed()
-        history[-1] = replace(history[-1], checks=said)
+        history.amend(replace(history[-1], checks=said))
         if self._work.runs:
             self._recorder.stage(ordinal, {"ended_at": utc_now(), "checks": said})
 
@@ -332,15 +337,18 @@ class Attempt:
         self._work.commits += done.changed
         self._recorder.stage(ran.ordinal, {"ended_at": utc_now(), "commit_sha": sha, "changed": done.changed})
         for skipped in tree.skipped:
-            self._recorder.event("FileSkipped", {"path": skipped.path, "reason": str(skipped)}, ran.ordinal)
+            self._recorder.event("FileSkipped", skipped._asdict(), ran.ordinal)
 
     def _collect(self, end: LoopEnd) -> LoopEnd:
         tree = self._work.tree
         assert tree is not None
         if tree.is_dirty():
-            tree.commit_stage(f"final: {end.outcome}", at_epoch_seconds=int(time.time()))
-            self._work.commits += 1
-        self._work.artifacts += archive(self._context.artifacts, tree)
+            sha = tree.commit_stage(f"final: {end.outcome}", at_epoch_seconds=int(time.time()))
+            self._work.commits += sha is not None
+        kept = archive(self._context.artifacts, tree)
+        self._work.artifacts += kept.records
+        for note in kept.left_out:
+            self._recorder.event("FileSkipped", note._asdict())
         return LoopEnd(outcome=Outcome.COMPLETE, detail="")
 
     def _heed(self) -> None:

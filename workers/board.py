@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 
 from workers.loops.ledger import Ledger, Task
+from workers.owned import put
 from workers.spool import Recorder
 from workers.worktrees.folders import JobPaths
 from workers.worktrees.gitdir import leave_note
@@ -32,7 +33,7 @@ class TaskBoard:
         counts = {"accepted": ledger.done, "planned": len(ledger.planned)}
         text = json.dumps({**counts, "tasks": entries}, indent=1) + "\n"
         self._paths.restore()
-        (self._paths.logs / LEDGER_FILE).write_text(text, encoding="utf-8")
+        put(self._paths.logs / LEDGER_FILE, text)
         if not leave_note(self._paths.tree / ".git", LEDGER_FILE, text):
             self._recorder.event(
                 "TaskFileNotWritten", {"reason": "the agent's .git is no folder that can be written"}

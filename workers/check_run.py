@@ -24,9 +24,8 @@ class CheckRun:
     reading: Reading = field(default_factory=Reading)
 
 
-def judge_run(check: PinnedCheck, end: CommandEnd, *, tree: Path, log: Path, log_sha256: str) -> CheckRun:
+def judge_run(check: PinnedCheck, end: CommandEnd, *, tree: Path, output: bytes, log_sha256: str | None) -> CheckRun:
     """The run with its cases. The verdict is the exit code's alone: cases are told by the agent's code."""
-    output = log.read_bytes()
     return CheckRun(
         status=_status(end),
         exit_code=end.exit_code,

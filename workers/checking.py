@@ -79,7 +79,7 @@ def _run(
     checks: Mapping[str, PinnedCheck],
     brought: Brought,
 ) -> list[CheckResult]:
-    return run_checks(
+    results = run_checks(
         checks,
         job=tree,
         sha=sha,
@@ -91,6 +91,8 @@ def _run(
         setup_timeout_seconds=spec.limits.setup_timeout,
         kind=kind,
     )
+    tree.paths.restore()  # checks run the agent's code too
+    return results
 
 
 def _tampering_check(target: TargetSpec, kind: str, found: Tampering) -> list[CheckRecord]:

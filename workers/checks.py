@@ -6,6 +6,7 @@ Hidden files come just before their check. Nothing of a hidden check, its log in
 """
 
 import errno
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,9 @@ from orchestrator.domain.check import CheckStatus, PinnedCheck, goes_on, verdict
 from orchestrator.domain.hidden import HiddenFile
 from workers.check_run import CheckRun, end_reason, judge_run
 from workers.command import CommandEnd, CommandFrame, run_command, shell
+from workers.disk import remove_tree
 from workers.worktrees.collect import clean_checkout
-from workers.worktrees.folders import JobPaths, remove_tree
+from workers.worktrees.folders import JobPaths
 from workers.worktrees.inside import remove_inside, write_inside
 from workers.worktrees.naming import component
 from workers.worktrees.worktree import JobTree
@@ -102,7 +104,7 @@ def run_checks(
         scene = _Scene(paths, job.paths.logs, kind, frame, env, keep, brought)
         return scene.all(checks, setup, setup_timeout_seconds)
     finally:
-        if paths.run.exists():
+        if os.path.lexists(paths.run):
             remove_tree(paths.run)
 
 
@@ -178,7 +180,9 @@ class _Scene:
             return CheckRun(status=CheckStatus.ERROR, reason="no room left on the disk for its output")
         if end.order is not None:
             self._stop = f"{end.order.outcome}: {end.order.detail}"
-        return judge_run(check, end, tree=self._paths.tree, log=log, log_sha256=self._keep(log))
+        whole = log.is_file() and not log.is_symlink()  # a check may take its own log away: its verdict stands
+        output, kept = (log.read_bytes(), self._keep(log)) if whole else (b"", None)
+        return judge_run(check, end, tree=self._paths.tree, output=output, log_sha256=kept)
 
     def _command(self, command: str, timeout_seconds: float, log: Path) -> CommandEnd:
         launch = shell(command, cwd=self._paths.tree, env=self._env)

@@ -31,6 +31,7 @@ from workers.envelopes import guard_envelopes
 from workers.events import batch_events
 from workers.gateway.server import Gateway
 from workers.heartbeat import Heartbeats
+from workers.keeper import Keeper
 from workers.models.watch import PoolWatch
 from workers.registrar import Registrar, require_fit
 from workers.slots import JobDesk
@@ -116,11 +117,14 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
         consume=switch,
         recover=lambda: recover_dead(context),
     )
+    keeper = Keeper(context)
     registrar.start()
+    keeper.start()
     try:
         return consume(app, context, queue, name, slots, most=_MOST_GPU if options.kind == "gpu" else 0)
     finally:
         registrar.stop()
+        keeper.stop()
         if watch is not None:
             watch.stop()
         context.heartbeats.stop()

@@ -16,7 +16,7 @@ from workers.agents.environment import find_program
 from workers.agents.registry import adapter
 from workers.loops.prompts import prompts_hash
 from workers.worktrees.git import Git, GitError
-from workers.worktrees.mirror import Mirror
+from workers.worktrees.mirror import Mirror, TooLarge
 from workers.worktrees.sources import BadSource, inspect_source
 
 _TASK_LIMIT_BYTES = 1024 * 1024
@@ -71,15 +71,15 @@ def _pin(target: TargetQuestion, settings: Settings, git: Git) -> TargetAnswer |
                 return problem(f"checks.{name}.files", f"{what}; files that must only not change are 'protected'")
         if target.task is None:
             return TargetAnswer(sha=sha, task_text=target.prompt or "")
-        content = mirror.read_file(sha, target.task)
+        content = mirror.read_file(sha, target.task, max_bytes=_TASK_LIMIT_BYTES)
+    except TooLarge as error:
+        return problem("task", f"{error}; at most {_TASK_LIMIT_BYTES} are read", target.task)
     except BadSource as error:
         return problem(field, error.reason, target.source)
     except (GitError, Unavailable, OSError) as error:
         return problem(field, str(error), target.source)
     if content is None:
         return problem("task", f"no such file at {target.base} ({sha[:12]}); commit it there", target.task)
-    if len(content) > _TASK_LIMIT_BYTES:
-        return problem("task", f"the task file has {len(content)} bytes; at most {_TASK_LIMIT_BYTES}", target.task)
     try:
         return TargetAnswer(sha=sha, task_text=content.decode("utf-8"))
     except UnicodeDecodeError:

@@ -23,14 +23,17 @@ from orchestrator.domain.outcome import RESUMABLE, Outcome
 from orchestrator.domain.watch import StageFrame, Watch
 from orchestrator.settings import read_secret
 from workers.agents.base import StageContext
+from workers.agents.reading import storable
 from workers.agents.registry import adapter
 from workers.context import WorkerContext
+from workers.event_room import EventRoom
 from workers.gateway.cassette import SUFFIX
 from workers.gateway.recording import StageRecorder
 from workers.gateway.routes import Route
 from workers.inner_rows import InnerRows
 from workers.judge import judge_agent_end
 from workers.loops.steps import StageDone, StageOrder
+from workers.owned import put
 from workers.spool import Recorder
 from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView
@@ -100,7 +103,7 @@ def perform_stage(frame: AttemptFrame, order: StageOrder, ordinal: int, tokens: 
         )
     )
     prompt_file = frame.paths.logs / f"{ordinal:02d}-{order.stage}.prompt.md"
-    prompt_file.write_text(order.prompt, encoding="utf-8")
+    put(prompt_file, order.prompt)
     log = _StageLog(frame, ordinal, order, model)
     secret = read_secret(model.key) if model.key else None
     recorder = _recorder(frame, f"{ordinal:02d}-{order.stage}", model, secret)
@@ -183,6 +186,7 @@ class _StageLog:
         self._use = AccountUse(frame.recorder, ordinal, model)
         self._inner = InnerRows(frame.recorder, frame.spec, ordinal)
         self._next_progress = 0.0
+        self._room = EventRoom()
 
     def begin(self) -> None:
         """The stage is about to start."""
@@ -219,12 +223,19 @@ class _StageLog:
         self._trail.saw(event)
         self._use.saw(event)
         if not isinstance(event, _UNRECORDED):
-            self._frame.recorder.event(type(event).__name__, _bounded(asdict(event)), self._ordinal)
+            self._keep(event)
         now = boot_seconds()
         if now >= self._next_progress or isinstance(event, _FIGURES_CHANGE):
             self._next_progress = now + _PROGRESS_SECONDS
             self._frame.recorder.stage(self._ordinal, self._inner.rest(_figures(watch, self._session_id)))
             self._frame.progress(_progress_text(self._at, self._model.alias, watch))
+
+    def _keep(self, event: Event) -> None:
+        """Record an event, as long as the stage has room."""
+        data = _bounded(asdict(event))
+        size = sum(len(value) for value in data.values() if isinstance(value, str))
+        if self._room.admits(event, size):
+            self._frame.recorder.event(type(event).__name__, data, self._ordinal)
 
     def finish(self, end: StageEnd, watch: Watch, unparsed: int) -> StageRun:
         """The stage has ended: judge it and write its row."""
@@ -253,8 +264,8 @@ class _StageLog:
                 "kill_reason": _kill_reason(end),
                 "outcome": outcome,
                 "detail": detail[:_TEXT_LIMIT],
-                "answer": answer,
-                "handover": handover,
+                "answer": storable(answer),
+                "handover": None if handover is None else storable(handover),
                 "error_kind": error.kind if error else None,
                 "error_text": (error.text if error else end.stderr_tail if outcome else "")[:_TEXT_LIMIT] or None,
                 "output_bytes": end.output_bytes,
@@ -265,6 +276,8 @@ class _StageLog:
             self._frame.recorder.event(
                 "GuardNotice", {"action": notice.action, "detail": notice.detail}, self._ordinal
             )
+        if note := self._room.note():
+            self._frame.recorder.event("EventsLeftOut", note, self._ordinal)
         done = StageDone(
             stage=self._order.stage,
             outcome=outcome,

@@ -33,6 +33,8 @@ _COMMANDS = {
     "scheduler": ("fleet", "Run the scheduler."),
     "flower": ("fleet", "Start Flower, with a login."),
     "doctor": ("doctor", "Check this machine and say what is missing."),
+    "gc": ("gc", "Remove trees of ended jobs whose work is archived; say what stays and why."),
+    "timeline": ("timeline", "Replay everything that happened in a job's attempts."),
     "simulate": ("simulate", "Foretell how long a fleet takes, by the production order code."),
     "schema": ("plan", "Print the JSON Schema of a file, for editors."),
 }

@@ -35,6 +35,7 @@ def doctor_command(file: Path | None, as_json: bool) -> int:
         lambda: [_broker(settings)],
         lambda: [_database(settings)],
         lambda: [_disk(settings)],
+        lambda: _trees(settings),
     ]
     if file is not None:
         looks += [lambda: _experiment(file), lambda: _workers(file, settings)]
@@ -83,6 +84,22 @@ def _disk(settings: Settings) -> Finding:
     enough = free >= _FREE_BYTES
     text = f"{free / 1024**3:.1f} GiB free for {settings.home}"
     return Finding("disk", enough, text if enough else f"{text}; at least {_FREE_BYTES // 1024**3} GiB are wanted")
+
+
+def _trees(settings: Settings) -> list[Finding]:
+    """Trees of ended jobs that lie here still, by what can become of them."""
+    from orchestrator.cli.gc import retention_seconds, size
+    from orchestrator.domain.garbage import GarbageQuestion
+    from orchestrator.scheduling.garbage import collect
+
+    retention = retention_seconds(settings.gc_after_hours)
+    found = collect(GarbageQuestion(remove=False, retention_seconds=retention))
+    stale = [item for item in found if item.goes]
+    text = f"{len(found)} trees and mirrors take {size(sum(item.disk_bytes for item in found))}"
+    if stale:
+        total = size(sum(item.disk_bytes for item in stale))
+        text += f"; {len(stale)} of them ({total}) are stale: `bakeoff gc` removes them"
+    return [Finding("trees", None if stale else True, text)] if found else []
 
 
 def _experiment(file: Path) -> list[Finding]:

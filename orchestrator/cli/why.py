@@ -38,7 +38,7 @@ def why_command(job: str, experiment: str | None, as_json: bool) -> int:
 
     database = open_database()
     now = utc_now()
-    facts = job_facts(database, _job_id(database, job, experiment, now))
+    facts = job_facts(database, job_id_of(database, job, experiment, now))
     # The very words of `status`.
     [live] = [row for row in live_view(database, facts.experiment, now).jobs if row.job_id == facts.job_id]
     ledger = tasks_of(database, facts.job_id)
@@ -66,7 +66,8 @@ def why_command(job: str, experiment: str | None, as_json: bool) -> int:
     return ExitCode.OK
 
 
-def _job_id(database: Database, job: str, experiment: str | None, now: datetime) -> int:
+def job_id_of(database: Database, job: str, experiment: str | None, now: datetime) -> int:
+    """The id behind an id or a label as `bakeoff status` shows it. Raises NotFound with what comes near."""
     if job.isascii() and job.isdigit() and len(job) < 10:
         return int(job)
     from orchestrator.reports.live_rows import live_view

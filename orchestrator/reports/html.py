@@ -1,11 +1,13 @@
 """The report as one HTML file that needs no network, no script and no other file."""
 
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from orchestrator.analysis.judge import group_checks
-from orchestrator.analysis.rows import by_job
+from orchestrator.analysis.rows import StageRow, by_job
 from orchestrator.analysis.study import Study
 from orchestrator.reports import tables, words
 from orchestrator.reports.html_parts import (
@@ -22,6 +24,8 @@ from orchestrator.reports.symbols import symbol
 
 # A browser opens about this many expandable jobs without a pause; the rest is in the JSON report.
 MAX_JOBS_SHOWN = 1500
+# Stages of one job, and rows of stages in the whole file: a long run or a large matrix keeps it readable.
+MAX_STAGES_SHOWN, MAX_STAGE_ROWS = 100, 12_000
 
 
 @cache
@@ -74,9 +78,31 @@ def render(study: Study, options: ReportOptions) -> str:
             stage_bars=stage_bars(study),
             stage_tones=stage_tones(study),
             job_checks=group_checks(evidence.checks),
-            job_stages=by_job(evidence.stages),
+            job_stages=_shown_stages(evidence.stages),
+            no_stages=ShownStages(),
             job_cases=by_job(evidence.cases),
             job_changes=by_job(evidence.changes),
             tables={table.key: table for table in tables.all_tables(study)},
         )
     )
+
+
+class ShownStages(NamedTuple):
+    """The first and last stages of a job, and how many between them are left out."""
+
+    rows: Sequence[StageRow] = ()
+    left_out: int = 0
+
+
+def _shown_stages(stages: Sequence[StageRow]) -> Mapping[int, ShownStages]:
+    """By job. The more jobs there are, the fewer stages of each have their place."""
+    grouped: dict[int, list[StageRow]] = {}
+    for stage in stages:
+        grouped.setdefault(stage.job_id, []).append(stage)
+    half = min(MAX_STAGES_SHOWN, max(4, MAX_STAGE_ROWS // max(1, len(grouped)))) // 2
+    return {
+        job_id: ShownStages(rows)
+        if len(rows) <= 2 * half
+        else ShownStages([*rows[:half], *rows[-half:]], len(rows) - 2 * half)
+        for job_id, rows in grouped.items()
+    }

@@ -11,10 +11,13 @@ AGENT_TEXT_LIMIT = 2000
 NOTE_LIMIT = 300
 
 # Terminal escape sequences, other control characters, and the marks that turn the direction of text or are invisible:
-# all of them can make text look like something that it is not.
+# all of them can make text look like something that it is not. Halves of characters, as names of files hold them, no
+# output takes.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_INVISIBLE = re.compile("[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
+_INVISIBLE = re.compile(
+    "[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 def foreign_text(text: str, limit: int) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,17 +44,17 @@ class ArtifactStore:
         """Whether the artifact is there (not whether it is sound: see `verify`)."""
         return self.path(sha256).is_file()
 
-    def put(self, content: bytes | Path) -> str:
-        """Store bytes or a copy of a regular file and return its SHA-256. Idempotent.
+    def put(self, content: bytes | Path, *, max_bytes: int | None = None) -> str:
+        """Store bytes or a copy of a regular file, at most its first `max_bytes`, and return the SHA-256. Idempotent.
 
         It is durable when this returns. A file is never followed through a symbolic link, because agents write in
         the directories from which artifacts are collected. Raises NotFound, StorageError.
         """
         try:
             if isinstance(content, bytes):
-                return self._keep(_Bytes(content))
+                return self._keep(_Bytes(content), max_bytes)
             with _open_regular(content) as source:
-                return self._keep(source)
+                return self._keep(source, max_bytes)
         except OSError as error:
             raise StorageError(f"cannot store an artifact under {self.root}: {error}") from error
 
@@ -83,13 +84,15 @@ class ArtifactStore:
         with self.open(sha256):
             pass
 
-    def _keep(self, source: "IO[bytes] | _Bytes") -> str:
+    def _keep(self, source: "IO[bytes] | _Bytes", max_bytes: int | None) -> str:
         self.root.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=self.root, prefix=".new-")
         temporary, digest = Path(name), hashlib.sha256()
+        room = sys.maxsize if max_bytes is None else max_bytes
         try:
             with os.fdopen(descriptor, "wb") as target:
-                while chunk := source.read(_CHUNK_BYTES):
+                while chunk := source.read(min(_CHUNK_BYTES, room)):
+                    room -= len(chunk)
                     digest.update(chunk)
                     target.write(chunk)
                 target.flush()

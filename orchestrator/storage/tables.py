@@ -603,6 +603,8 @@ artifacts = sa.Table(
     sa.Column("kind", sa.String(24), nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("size_bytes", Big, nullable=False),
+    # Of a file that was cut: how large it was.
+    sa.Column("full_bytes", Big),
 )
 
 

@@ -440,3 +440,24 @@ def test_a_check_that_fills_the_disk_fails_and_gives_the_room_back(
         assert not (job.paths.run / "checks-final").exists()
     finally:
         small.close()
+
+
+def test_a_check_that_takes_its_logs_away_is_judged_like_any_other(
+    job: JobTree, frame: CommandFrame, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    take_away = 'cd "$TMPDIR/../.." && rm -rf logs && ln -s "$0" logs'
+    results = judge(
+        job,
+        frame,
+        removes=f"bash -c '{take_away}' {tmp_path}/outside; exit 3",
+        links=f"ln -s {tmp_path}/outside/new ../../logs/final-check-last.log",
+        last="echo said",
+    )
+    assert summary(results) == [
+        ("removes", "fail", 3, "exit code 3"),
+        ("links", "pass", 0, None),
+        ("last", "pass", 0, None),
+    ]
+    assert not list((tmp_path / "outside").iterdir())
+    assert log_of(job, results[2]) == "said\n"

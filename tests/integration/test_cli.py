@@ -36,6 +36,8 @@ COMMANDS = (
     "scheduler",
     "flower",
     "doctor",
+    "gc",
+    "timeline",
     "simulate",
     "schema",
 )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.errors import Conflict
 from tests.support.waiting import until
+from workers.disk import remove_tree
 from workers.worktrees.collect import (
     ChangedFile,
     DiffStat,
@@ -23,7 +24,6 @@ from workers.worktrees.collect import (
     write_bundle,
     write_patch,
 )
-from workers.worktrees.folders import remove_tree
 from workers.worktrees.git import Git, GitError, Place
 from workers.worktrees.gitdir import leave_note
 from workers.worktrees.mirror import Mirror
@@ -107,10 +107,10 @@ def test_the_task_is_read_at_the_pinned_commit(repo: Path, tmp_path: Path) -> No
     sha = mirror.resolve("main")
     assert sha is not None
     commit(repo, task="later\n")
-    assert mirror.read_file(sha, "task") == b"do it\n"
-    assert mirror.read_file(sha, "./src/b") == b"two\n"
+    assert mirror.read_file(sha, "task", max_bytes=1000) == b"do it\n"
+    assert mirror.read_file(sha, "./src/b", max_bytes=1000) == b"two\n"
     for absent in ("nope", "src", "../task", "/etc/passwd", ""):
-        assert mirror.read_file(sha, absent) is None
+        assert mirror.read_file(sha, absent, max_bytes=1000) is None
 
 
 def test_a_commit_on_no_branch_is_fetched_by_its_name(repo: Path, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_commit_on_no_branch_is_fetched_by_its_name(repo: Path, tmp_path: Path
     lonely = commit(repo, a="detached\n")
     git(repo, "checkout", "-q", "main")
     mirror.ensure(lonely)
-    assert mirror.read_file(lonely, "a") == b"detached\n"
+    assert mirror.read_file(lonely, "a", max_bytes=1000) == b"detached\n"
 
 
 def test_a_remote_address_resolves_through_the_mirror(repo: Path, tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_patch_and_bundle_carry_the_work_to_a_clone(job: JobTree, repo: Path, tm
     job.commit_stage("one", at_epoch_seconds=AT)
     (tree / "c").write_text("c\n")
     job.commit_stage("two", at_epoch_seconds=AT + 1)
-    assert write_patch(job, tmp_path / "work.patch")
+    assert write_patch(job, tmp_path / "work.patch").whole
     assert write_bundle(job, tmp_path / "work.bundle")
 
     git(tmp_path, "clone", "-q", "repo", "patched")
@@ -334,7 +334,9 @@ def test_patch_and_bundle_carry_the_work_to_a_clone(job: JobTree, repo: Path, tm
 def test_a_patch_past_its_limit_is_cut_and_says_so(job: JobTree, tmp_path: Path) -> None:
     (job.paths.tree / "big").write_text("line\n" * 100_000)
     job.commit_stage("s", at_epoch_seconds=AT)
-    assert not write_patch(job, tmp_path / "p", max_bytes=1000)
+    written = write_patch(job, tmp_path / "p", max_bytes=1000)
+    assert not written.whole
+    assert written.full_bytes == 600_178
     assert (tmp_path / "p").stat().st_size == 1000
 
 

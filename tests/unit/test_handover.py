@@ -3,10 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from orchestrator.domain.jobspec import JobSpec
 from orchestrator.domain.outcome import Outcome
 from tests.unit.test_matrix import cells_of
-from workers.loops.handover import next_step
+from workers.loops.handover import next_step, settled
+from workers.loops.history import History, fold
 from workers.loops.single import single
 from workers.loops.staged import staged
 from workers.loops.steps import NextStep, StageDone, StageOrder
@@ -48,3 +52,37 @@ def test_another_stage_is_told_nothing() -> None:
     assert "the plan" in text
     assert "half a plan" not in text
     assert "half a plan" not in prompt(staged, SPEC, *planned, done("build", outcome=Outcome.AGENT_ERROR))
+
+
+@given(st.lists(st.integers(0, 9)), st.lists(st.integers(0, 2), min_size=1))
+def test_a_history_that_grows_gives_what_a_plain_list_gives(numbers: list[int], skips: list[int]) -> None:
+    stages = [done(f"s{number}", handover="" if number == 3 else None, commits=(f"{number}",)) for number in numbers]
+    history, seen = History(), []
+
+    def joined(text: str, one: StageDone) -> str:
+        return text + one.stage
+
+    for index, one in enumerate(stages):
+        history.append(one)
+        seen.append(one)
+        but_last = skips[index % len(skips)]
+        found = fold(history, "names", str, joined, but_last=but_last)
+        assert found == fold(seen, "names", str, joined, but_last=but_last)
+        assert list(settled(history)) == list(settled(seen))
+    assert list(history) == stages
+
+
+def test_a_loop_looks_at_no_stage_twice() -> None:
+    looked = 0
+
+    def count(total: int, one: StageDone) -> int:
+        nonlocal looked
+        looked += 1
+        return total + 1
+
+    history = History()
+    for number in range(1, 500):
+        history.append(done("build"))
+        assert fold(history, "n", int, count) == number
+        assert fold(history, "n", int, count, but_last=1) == number - 1
+    assert looked < 510

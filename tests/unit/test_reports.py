@@ -208,6 +208,21 @@ def test_a_large_matrix_keeps_the_file_bounded_and_says_what_is_left_out() -> No
     assert len(page) < 3_000_000
 
 
+def test_a_long_run_keeps_the_file_bounded_and_says_what_is_left_out() -> None:
+    one = next(stage for stage in night().stages if stage.job_id == 1)
+    rows = tuple(replace(one, order=n, error_text=HOSTILE) for n in range(1, 10_001))
+    lines = "x" * 10_000_000
+    found = study(
+        Evidence(experiment="long", generated_at=NIGHT, jobs=(job(1, final_text=lines, detail=lines),), stages=rows)
+    )
+    page = html.render(found, OPEN)
+    assert "9900 stages between the first and the last of these are left out here" in page
+    assert "bakeoff timeline 1" in page
+    assert "10,000,000 characters in all" in page
+    assert len(page) < 1_000_000
+    assert len(markdown.render(found, OPEN)) < 100_000
+
+
 # -- the picture --
 
 

@@ -89,10 +89,8 @@ def test_what_is_refused_is_named_with_all_its_commits_newest_first() -> None:
         done("build", commits=("a3",), detail="context", handover="half"),
         done("build", commits=("a4",)),
     ]
-    history = settled(
-        [*history, *again, done("investigate"), done("build", commits=("c1",)), verdict(False, "1", "3")]
-    )
-    assert rejected_commits(spec(), history) == ("c1", "a4", "a3", "a2")
+    whole = settled([*history, *again, done("investigate"), done("build", commits=("c1",)), verdict(False, "1", "3")])
+    assert rejected_commits(spec(), whole) == ("c1", "a4", "a3", "a2")
 
 
 def test_a_refused_task_is_built_again_with_the_reason_and_then_split() -> None:

@@ -30,6 +30,7 @@ from workers.agents.faults import kind_of_exception
 from workers.agents.lines import LineSplitter, agent_ended
 from workers.agents.reading import count, parse_object, storable, text, usd_micros
 from workers.agents.session_files import FileTail
+from workers.owned import put
 
 _OPTIONS = (
     "--no-stream",  # an answer that is streamed comes without its tokens: aider would guess them
@@ -131,8 +132,7 @@ def _dialogue(context: StageContext) -> Path:
 
 def _write(context: StageContext, kind: str, content: str) -> Path:
     file = context.logs / f"{context.stage}.aider.{kind}"
-    file.touch(mode=0o600)
-    file.write_text(content, encoding="utf-8")
+    put(file, content)
     return file
 
 

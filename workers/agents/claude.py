@@ -32,6 +32,7 @@ from workers.agents.environment import clean_env, program_version, require_progr
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, count, pick, text
 from workers.moments import iso_date
+from workers.owned import put
 from workers.quota_signals import from_claude
 
 _SWITCHES = {
@@ -82,9 +83,7 @@ class Claude:
         own = _environment(context)
         settings = {"env": own, "disableAllHooks": True, "includeCoAuthoredBy": False}
         file = context.logs / f"{context.stage}.claude.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(settings), encoding="utf-8")
+        put(file, json.dumps(settings))
         argv = [program, "-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
         argv += ["--strict-mcp-config", "--settings", str(file), "--model", context.model.name]
         argv += ["--resume", context.session_id] if context.session_id else []

@@ -29,6 +29,7 @@ from workers.agents.codex_rollout import Rollouts, usage_of
 from workers.agents.environment import clean_env, program_version, require_program
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, pick, text
+from workers.owned import put
 
 # Codex puts the status into the text of its own error events, in these two wordings.
 _STATUS = re.compile(r"(?:unexpected|last) status:? (\d{3})\b")
@@ -68,8 +69,7 @@ class Codex:
         env = clean_env(context)
         program = require_program("codex", env, self.install_hint())
         home = codex_home(context)
-        home.mkdir(parents=True, exist_ok=True)
-        (home / "config.toml").write_text(_config(context), encoding="utf-8")
+        put(home / "config.toml", _config(context), beneath=context.home.parent)
         env |= {"CODEX_HOME": str(home), "BAKEOFF_AGENT_KEY": context.api_key}
         resume = ("resume", "--json", "--skip-git-repo-check", context.session_id) if context.session_id else None
         argv = (program, "exec", *(resume or ("--json", "--skip-git-repo-check")), "-")

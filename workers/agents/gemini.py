@@ -27,6 +27,7 @@ from workers.agents.gemini_faults import error_of_result
 from workers.agents.gemini_sessions import GeminiSessions
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, count, pick, storable, text
+from workers.owned import put
 
 # The window that it assumes for every model; it compacts at a share of this.
 _ASSUMED_WINDOW = 1_048_576
@@ -69,8 +70,7 @@ class Gemini:
         env = clean_env(context)
         program = require_program("gemini", env, self.install_hint())
         settings = _home(context) / "settings.json"
-        settings.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text(json.dumps(_settings(context)), encoding="utf-8")
+        put(settings, json.dumps(_settings(context)), beneath=context.home.parent)
         env |= {
             "GEMINI_CLI_NO_RELAUNCH": "true",
             "GOOGLE_GEMINI_BASE_URL": context.base_url,

@@ -24,6 +24,7 @@ from workers.agents.environment import clean_env, package_version, require_progr
 from workers.agents.faults import kind_of_exception
 from workers.agents.lines import agent_ended
 from workers.agents.reading import call_signature, chat_usage, parse_object, pick, text, usd_micros
+from workers.owned import put
 
 # JSON is YAML but for characters that YAML refuses or folds as line breaks when they are not escaped.
 _YAML_UNSAFE = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
@@ -70,10 +71,8 @@ class Mini:
             "MSWEA_CONFIG_DIR": str(context.home),
         }
         file = context.logs / f"{context.stage}.mini.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
         trajectory_file(context).unlink(missing_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(as_yaml(_config(context)), encoding="utf-8")
+        put(file, as_yaml(_config(context)))
         # `-o` is there because its default overrules the file.
         argv = (program, "-c", _BUILTIN_CONFIG, "-c", str(file), "-o", str(trajectory_file(context)))
         return Launch(argv=argv, env=env, cwd=context.worktree)

@@ -29,6 +29,7 @@ from workers.agents.environment import clean_env, program_version, require_progr
 from workers.agents.faults import error_of_answer
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, count, pick, text, usd_micros
+from workers.owned import put
 
 _PROVIDER = "bakeoff"
 # Both packages are inside the program: neither needs the network.
@@ -73,8 +74,8 @@ class Opencode:
         program = require_program("opencode", env, self.install_hint())
         # Without a list of its own it reads the built-in one of thousands of models: 1.2 s of CPU at every start.
         models = context.tmp / "opencode-models.json"
-        models.write_text("{}")
-        _installed(Path(env["XDG_CONFIG_HOME"]) / "opencode")
+        put(models, "{}")
+        _installed(Path(env["XDG_CONFIG_HOME"]) / "opencode", beneath=context.home.parent)
         env |= _SWITCHES | {
             "OPENCODE_CONFIG_CONTENT": json.dumps(_config(context)),
             "OPENCODE_MODELS_PATH": str(models),
@@ -89,14 +90,14 @@ class Opencode:
         return OpencodeReader(context.model.prices)
 
 
-def _installed(folder: Path) -> None:
+def _installed(folder: Path, *, beneath: Path) -> None:
     """Let the folder look as if its plugin library were there.
 
     Else every start in a fresh HOME asks the npm registry for it, behind the agent's back and for no use.
     """
-    (folder / "node_modules").mkdir(parents=True, exist_ok=True)
     lock = {"packages": {"": {"dependencies": {"@opencode-ai/plugin": "*"}}}}
-    (folder / "package-lock.json").write_text(json.dumps(lock))
+    put(folder / "package-lock.json", json.dumps(lock), beneath=beneath)
+    (folder / "node_modules").mkdir(exist_ok=True)
 
 
 def _config(context: StageContext) -> dict[str, object]:

@@ -33,6 +33,7 @@ from workers.agents.environment import clean_env, package_version, require_progr
 from workers.agents.faults import kind_of_exception
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, count, inclusive_usage, parse_object, pick, text
+from workers.owned import put
 
 _SWITCHES = {
     "OPENHANDS_SUPPRESS_BANNER": "1",
@@ -77,9 +78,8 @@ class Openhands:
         env = clean_env(context)
         program = require_program("openhands", env, self.install_hint())
         home = _home(context)
-        home.mkdir(parents=True, exist_ok=True)
-        (home / "agent_settings.json").write_text(json.dumps(_settings(context)), encoding="utf-8")
-        _without_public_skills(home)
+        put(home / "agent_settings.json", json.dumps(_settings(context)), beneath=context.home.parent)
+        _without_public_skills(home, beneath=context.home.parent)
         env |= _SWITCHES | {
             "OPENHANDS_PERSISTENCE_DIR": str(home),
             "LLM_API_KEY": context.api_key,
@@ -127,12 +127,12 @@ def _settings(context: StageContext) -> Mapping[str, object]:
     }
 
 
-def _without_public_skills(home: Path) -> None:
+def _without_public_skills(home: Path, *, beneath: Path) -> None:
     """An empty repository where it keeps its public skills: else it clones them from the network at every start."""
     skills = home / "cache/skills/public-skills"
+    put(skills / ".git/HEAD", "ref: refs/heads/main\n", beneath=beneath)
     for part in ("skills", ".git/objects", ".git/refs"):
-        (skills / part).mkdir(parents=True, exist_ok=True)
-    (skills / ".git/HEAD").write_text("ref: refs/heads/main\n")
+        (skills / part).mkdir(exist_ok=True)
 
 
 def _socket_folder(context: StageContext) -> Path:

@@ -30,6 +30,7 @@ from workers.agents.costs import is_priced
 from workers.agents.environment import clean_env, program_version, require_program
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, count, pick, text, usd_micros
+from workers.owned import put
 
 _PROVIDER = "bakeoff"
 _SWITCHES = {"PI_OFFLINE": "1", "PI_TELEMETRY": "0", "PI_SKIP_VERSION_CHECK": "1"}
@@ -68,10 +69,8 @@ class Pi:
         env = clean_env(context)
         program = require_program("pi", env, self.install_hint())
         home = _home(context)
-        home.mkdir(parents=True, exist_ok=True)
         for name, content in (("models.json", _models(context)), ("settings.json", _SETTINGS)):
-            (home / name).touch(mode=0o600)
-            (home / name).write_text(json.dumps(content), encoding="utf-8")
+            put(home / name, json.dumps(content), beneath=context.home.parent)
         env |= _SWITCHES | {"PI_CODING_AGENT_DIR": str(home)}
         argv = [program, "--mode", "json", "--no-extensions", "--provider", _PROVIDER, "--model", context.model.name]
         argv += ["--session", context.session_id] if context.session_id else []

@@ -27,6 +27,7 @@ from workers.agents.environment import clean_env, program_version, require_progr
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.qwen_sessions import QwenSessions
 from workers.agents.reading import call_signature, count, inclusive_usage, pick, text
+from workers.owned import put
 
 # What it says in the place of an answer that it did not get.
 _WRAPPED = re.compile(r"\[API Error: (?P<message>(?:(?P<status>\d{3}) )?.*)\]", re.DOTALL)
@@ -54,8 +55,7 @@ class Qwen:
         env = clean_env(context)
         program = require_program("qwen", env, self.install_hint())
         settings = _home(context) / "settings.json"
-        settings.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text(json.dumps(_settings(context)), encoding="utf-8")
+        put(settings, json.dumps(_settings(context)), beneath=context.home.parent)
         env |= {
             "OPENAI_BASE_URL": f"{context.base_url}/v1",
             "OPENAI_API_KEY": context.api_key,

@@ -22,6 +22,7 @@ from workers.agents.base import Launch, StageContext
 from workers.agents.environment import clean_env
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, chat_usage, count, number, pick, text
+from workers.owned import put
 
 _PROGRAM = Path(__file__).with_name("reference_agent.py")
 _ENDS = {"finished": EndReason.FINISHED, "turn_limit": EndReason.TURN_LIMIT}
@@ -52,10 +53,8 @@ class Reference:
     def launch(self, context: StageContext) -> Launch:
         """Write its configuration (with the gateway's token, mode 0600) and run it without site packages."""
         file = context.logs / f"{context.stage}.reference.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
         _sessions(context).mkdir(parents=True, exist_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(_config(context)), encoding="utf-8")
+        put(file, json.dumps(_config(context)))
         argv = (sys.executable, "-I", "-S", str(_PROGRAM), str(file))
         return Launch(argv=argv, env=clean_env(context), cwd=context.worktree, stdin_file=context.prompt_file)
 

@@ -30,6 +30,7 @@ from workers.agents.environment import clean_env, package_version, require_progr
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, count, inclusive_usage, parse_object, pick, text
 from workers.agents.session_files import SessionFiles
+from workers.owned import put
 
 _ENDS = {
     "finished": EndReason.FINISHED,
@@ -66,8 +67,7 @@ class Vibe:
         env = clean_env(context)
         program = require_program("vibe", env, self.install_hint())
         home = _home(context)
-        home.mkdir(parents=True, exist_ok=True)
-        (home / "config.toml").write_text(_config(context), encoding="utf-8")
+        put(home / "config.toml", _config(context), beneath=context.home.parent)
         _export(context).unlink(missing_ok=True)
         env |= {"VIBE_HOME": str(home), "VIBE_ACTIVE_MODEL": "bakeoff", "BAKEOFF_AGENT_KEY": context.api_key}
         argv = [program, "--output", "streaming", "--auto-approve", "--trust"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from orchestrator.domain.cycles import LONGEST_PERIOD, fingerprint, repeated_period
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.outcome import Outcome
+from workers.loops.history import fold
 from workers.loops.steps import LoopEnd, StageDone
 
 _EDITING = frozenset({"run", "build"})
@@ -29,7 +30,12 @@ class Past:
 
 def plain(history: Sequence[StageDone]) -> list[Past]:
     """Of a loop without a ledger: what changes the tree moves the run."""
-    return [Past(done=done, moved=done.changed) for done in history]
+    return fold(history, "plain past", list[Past], _with)
+
+
+def _with(past: list[Past], done: StageDone) -> list[Past]:
+    past.append(Past(done=done, moved=done.changed))
+    return past
 
 
 def circle_end(limits: Limits, past: Sequence[Past]) -> LoopEnd | None:
@@ -49,16 +55,16 @@ def _cycle(limits: Limits, past: Sequence[Past]) -> str | None:
 
 
 def _idle(limits: Limits, past: Sequence[Past]) -> str | None:
-    edits = [one.done for one in past if one.done.stage in _EDITING]
-    count = 0
-    for done in reversed(edits):
-        if done.changed or done.outcome is not None or done.task != edits[-1].task:
+    last, count = None, 0
+    for done in (one.done for one in reversed(past) if one.done.stage in _EDITING):
+        last = last or done
+        if done.changed or done.outcome is not None or done.task != last.task:
             break
         count += 1
-    if count < limits.max_unchanged_stages:
+    if last is None or count < limits.max_unchanged_stages:
         return None
-    about = f" of {edits[-1].task}" if edits[-1].task else ""
-    return f"{count} stages {edits[-1].stage}{about} in a row changed no file"
+    about = f" of {last.task}" if last.task else ""
+    return f"{count} stages {last.stage}{about} in a row changed no file"
 
 
 def _same_error(limits: Limits, past: Sequence[Past]) -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from orchestrator.domain.jobspec import JobSpec
 from orchestrator.domain.outcome import RESUMABLE
+from workers.loops.history import History, fold
 from workers.loops.prompts import render
 from workers.loops.steps import NextStep, StageDone, StageOrder, Step, iteration_end
 
@@ -18,7 +19,7 @@ def next_step(loop: NextStep, spec: JobSpec, history: Sequence[StageDone]) -> St
     step = loop(spec, settled(history))
     if not isinstance(step, StageOrder):
         return step
-    end = iteration_end(spec, [done for done in history if done.outcome not in RESUMABLE])
+    end = iteration_end(spec, fold(history, "iterations", int, _counted))
     notes = _notes(history, step.stage)
     if end is not None or notes is None:
         return end or step
@@ -37,13 +38,27 @@ def _notes(history: Sequence[StageDone], stage: str) -> str | None:
     return "" if handed else None
 
 
-def settled(history: Sequence[StageDone]) -> list[StageDone]:
+def settled(history: Sequence[StageDone]) -> History:
     """The stages that came to an end of their own, with what earlier sessions of theirs had changed."""
-    whole: list[StageDone] = []
-    changed, commits = False, tuple[str, ...]()
-    for done in history:
-        changed, commits = changed or done.changed, (*commits, *done.commits)
+    return fold(history, "settled", _Settled, _Settled.take).whole
+
+
+def _counted(count: int, done: StageDone) -> int:
+    return count + (done.outcome not in RESUMABLE)
+
+
+class _Settled:
+    """The settled stages so far, and what the sessions of the stage that is not over have changed."""
+
+    def __init__(self) -> None:
+        self.whole = History()
+        self._changed = False
+        self._commits: tuple[str, ...] = ()
+
+    def take(self, done: StageDone) -> "_Settled":
+        """Go on with the next stage."""
+        self._changed, self._commits = self._changed or done.changed, (*self._commits, *done.commits)
         if done.handover is None:
-            whole.append(replace(done, changed=changed, commits=commits))
-            changed, commits = False, ()
-    return whole
+            self.whole.append(replace(done, changed=self._changed, commits=self._commits))
+            self._changed, self._commits = False, ()
+        return self

@@ -1,15 +1,17 @@
 """The task ledger of the loop `tasks`: what the stages so far say about every task of the plan.
 
-It is derived from the history alone, each time anew, so a job that is picked up again has the same one.
+It is derived from the history alone, so a job that is picked up again has the same one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 from orchestrator.domain.jobspec import JobSpec
 from orchestrator.domain.tasks import MAX_TASKS, MAX_TEXT_CHARS, TaskState
 from workers.loops.contract import Unusable, clean, findings_in, tasks_in, verdicts_in
+from workers.loops.history import fold
 from workers.loops.steps import StageDone
 
 # A task in more parts is a plan of its own.
@@ -132,36 +134,47 @@ def due(spec: JobSpec, ledger: Ledger) -> Due | None:
 
 def ledger_of(spec: JobSpec, history: Sequence[StageDone]) -> Ledger:
     """The ledger after these stages. Never raises, whatever they answered."""
-    ledger = _planned(spec.target.plan)
-    for after in ledgers(spec, history):
-        ledger = after
+    return _ledger(spec, history)
+
+
+def _ledger(spec: JobSpec, history: Sequence[StageDone], *, but_last: int = 0) -> Ledger:
+    first, then = partial(begun, spec), partial(followed, spec)
+    ledger: Ledger = fold(history, ledger_key(spec), first, then, but_last=but_last)
     return ledger
 
 
-def ledgers(spec: JobSpec, history: Sequence[StageDone]) -> Iterator[Ledger]:
-    """The ledger after each of these stages; ends where nothing can follow any more."""
-    ledger = _planned(spec.target.plan)
-    for done in history:
+def ledger_key(spec: JobSpec) -> Hashable:
+    """Everything of the job that a ledger depends on beside the history."""
+    sizes = (spec.investigate_batch_size, spec.verify_batch_size, spec.max_decompose_depth)
+    return ("ledger", *sizes, spec.max_rejects, spec.max_check_repairs, spec.target.plan)
+
+
+def begun(spec: JobSpec) -> Ledger:
+    """The ledger before any stage: with the tasks of a plan that is given, or none."""
+    return _planned(spec.target.plan)
+
+
+def followed(spec: JobSpec, ledger: Ledger, done: StageDone) -> Ledger:
+    """The ledger after one more stage; the same where nothing can follow any more."""
+    step = due(spec, ledger)
+    if step is None and done.task in _REPAIR_IDS:
+        # Whoever asked the checks took the work up from another, and died before what they said was on record.
+        ledger = _checked(spec, ledger, "what they said is not on record: run them")
         step = due(spec, ledger)
-        if step is None and done.task in _REPAIR_IDS:
-            # Whoever asked the checks took the work up from another, and died before what they said was on record.
-            ledger = _checked(spec, ledger, "what they said is not on record: run them")
-            step = due(spec, ledger)
-        if step is None or ledger.stuck:
-            break
-        ledger = _after(spec, ledger, step, done)
-        if done.checks is not None:
-            ledger = _checked(spec, ledger, done.checks)
-        yield ledger
+    if step is None or ledger.stuck:
+        return ledger
+    ledger = _after(spec, ledger, step, done)
+    return _checked(spec, ledger, done.checks) if done.checks is not None else ledger
 
 
 def rejected_commits(spec: JobSpec, history: Sequence[StageDone]) -> tuple[str, ...]:
     """The commits whose work the last stage refused, newest first: also its own, for it was to change nothing."""
-    before, after = ledger_of(spec, history[:-1]), ledger_of(spec, history)
+    before, after = _ledger(spec, history, but_last=1), ledger_of(spec, history)
     rejects = {task.id: task.rejects for task in after.tasks}
     refused = {sha for task in before.tasks if rejects.get(task.id, 0) > task.rejects for sha in task.commits}
-    if refused:
-        refused |= set(history[-1].commits)
+    if not refused:
+        return ()
+    refused |= set(history[-1].commits)
     made = [sha for done in history for sha in done.commits]
     return tuple(sha for sha in reversed(made) if sha in refused)
 

@@ -15,5 +15,5 @@ def single(spec: JobSpec, history: Sequence[StageDone]) -> StageOrder | LoopEnd:
         return end
     if history and history[-1].outcome is None:
         return settle(history)
-    stop = iteration_end(spec, history) or circle_end(spec.limits, plain(history))
+    stop = iteration_end(spec, len(history)) or circle_end(spec.limits, plain(history))
     return stop or StageOrder(stage="run", role="build", prompt=stage_prompt(spec, "run", task=spec.target.task_text))

@@ -88,11 +88,11 @@ def guard_end(spec: JobSpec, history: Sequence[StageDone]) -> LoopEnd | None:
     return None
 
 
-def iteration_end(spec: JobSpec, history: Sequence[StageDone]) -> LoopEnd | None:
-    """The iteration limit, judged only when another stage would be started."""
-    if len(history) < spec.limits.max_iterations:
+def iteration_end(spec: JobSpec, count: int) -> LoopEnd | None:
+    """The iteration limit after `count` stages, judged only when another one would be started."""
+    if count < spec.limits.max_iterations:
         return None
-    return LoopEnd(outcome=Outcome.ITERATION_LIMIT, detail=f"{len(history)} of {spec.limits.max_iterations} stages")
+    return LoopEnd(outcome=Outcome.ITERATION_LIMIT, detail=f"{count} of {spec.limits.max_iterations} stages")
 
 
 def settle(history: Sequence[StageDone]) -> LoopEnd:

@@ -7,11 +7,13 @@ checks agree; while they do not, a repair is one more task.
 
 import json
 from collections.abc import Sequence
+from functools import partial
 
 from orchestrator.domain.jobspec import JobSpec
 from orchestrator.domain.outcome import Outcome
 from workers.loops.circles import Past, circle_end
-from workers.loops.ledger import Due, Ledger, Task, due, ledger_of, ledgers
+from workers.loops.history import fold
+from workers.loops.ledger import Due, Ledger, Task, begun, due, followed, ledger_key, ledger_of
 from workers.loops.prompts import render, stage_prompt
 from workers.loops.steps import CheckOrder, LoopEnd, StageDone, StageOrder, Step, guard_end, iteration_end, settle
 
@@ -26,7 +28,7 @@ def tasks(spec: JobSpec, history: Sequence[StageDone]) -> Step:
     after = guard_end(spec, history) or (_settled(spec, ledger, history) if step is None else _stuck(ledger, step))
     if isinstance(after, CheckOrder):
         return after
-    end = after or iteration_end(spec, history) or circle_end(spec.limits, _past(spec, history))
+    end = after or iteration_end(spec, len(history)) or circle_end(spec.limits, _past(spec, history))
     if end is not None:
         count = f"{ledger.done} of {len(ledger.planned)} tasks accepted" if ledger.tasks else "no plan"
         return LoopEnd(outcome=end.outcome, detail=f"{end.detail}; {count}")
@@ -41,12 +43,24 @@ def tasks(spec: JobSpec, history: Sequence[StageDone]) -> Step:
 
 def _past(spec: JobSpec, history: Sequence[StageDone]) -> list[Past]:
     """A stage moves the run when the tasks stand as they never stood before; what is refused later moves nothing."""
-    seen = {_standing(ledger_of(spec, ()))}
-    past = []
-    for done, ledger in zip(history, ledgers(spec, history), strict=False):
-        past.append(Past(done=done, moved=_standing(ledger) not in seen))
-        seen.add(_standing(ledger))
-    return past
+    return fold(history, ("past", ledger_key(spec)), partial(_Walk, spec), _Walk.take).past
+
+
+class _Walk:
+    """The stages so far as circles are looked for among them."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        self.past: list[Past] = []
+        self._spec, self._ledger = spec, begun(spec)
+        self._seen = {_standing(self._ledger)}
+
+    def take(self, done: StageDone) -> "_Walk":
+        """Go on with the next stage."""
+        self._ledger = followed(self._spec, self._ledger, done)
+        standing = _standing(self._ledger)
+        self.past.append(Past(done=done, moved=standing not in self._seen))
+        self._seen.add(standing)
+        return self
 
 
 def _standing(ledger: Ledger) -> tuple[tuple[str, str], ...]:

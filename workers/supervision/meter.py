@@ -7,7 +7,6 @@ shared with files. Pages that a forked child still shares with its parent count 
 """
 
 import logging
-import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import NamedTuple
 from orchestrator.clock import boot_seconds
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.outcome import Outcome
+from workers.disk import disk_use
 from workers.supervision import procfs
 from workers.supervision.inbox import EndOrder, StageInbox
 from workers.supervision.marks import Tag
@@ -98,7 +98,7 @@ class Meter:
     @staticmethod
     def _weigh(one: _Watched, limit: int) -> EndOrder | None:
         began = boot_seconds()
-        size = disk_bytes(one.folder, enough=limit)
+        size = disk_use(one.folder, enough_bytes=limit).disk_bytes
         one.next_disk = boot_seconds() + max(_DISK_SECONDS, _DISK_SHARE * (boot_seconds() - began))
         return EndOrder(Outcome.DISK_LIMIT, f"more than {limit} bytes on disk") if size > limit else None
 
@@ -124,17 +124,3 @@ def measure(attempt_ids: "dict[str, _Watched] | list[str]") -> dict[str, Taken]:
             memory[attempt_id] += procfs.own_memory_bytes(pid)
             processes[attempt_id] += 1
     return {attempt_id: Taken(memory[attempt_id], processes[attempt_id]) for attempt_id in attempt_ids}
-
-
-def disk_bytes(folder: Path, *, enough: int) -> int:
-    """What a folder takes on its disk, following no link. Stops adding up beyond `enough`."""
-    total = 0
-    for place, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            try:
-                total += Path(place, name).lstat().st_blocks * 512
-            except OSError:
-                continue  # gone meanwhile
-        if total > enough:
-            break
-    return total

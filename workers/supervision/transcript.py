@@ -4,6 +4,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from workers.owned import create
+
 
 class BoundedFile:
     """Keeps the first `limit_bytes`, then one line that says so; remembers the last bytes in memory.
@@ -17,7 +19,7 @@ class BoundedFile:
         self._limit, self._tail_bytes = limit_bytes, tail_bytes
         self._tail = b""
         # Unbuffered: what was seen is on record even when the worker is killed in the next instant.
-        self._file = path.open("wb", buffering=0)
+        self._file = create(path, buffering=0)
 
     @property
     def tail(self) -> str:
@@ -42,4 +44,8 @@ class BoundedFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        try:
+            if self.truncated:
+                self._file.write(f"[bakeoff: there were {self.seen_bytes} bytes]\n".encode())
+        finally:
+            self._file.close()

@@ -4,15 +4,21 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
+from workers.owned import create
 from workers.worktrees import gitdir
 from workers.worktrees.git import OutputLimit, Place
 from workers.worktrees.worktree import JobTree
 
-MAX_PATCH_BYTES = 64 * 1024 * 1024
+MIB = 1024 * 1024
+MAX_PATCH_BYTES = 64 * MIB
+# How far a cut patch is counted, so that the record can say how much it was cut.
+_COUNTED_BYTES = 1024 * MIB
 # Of a change that is searched for signs: more than that is no change to tests that anybody wrote.
-MAX_LOOKED_BYTES = 8 * 1024 * 1024
+MAX_LOOKED_BYTES = 8 * MIB
+_BUNDLE_SECONDS = 1800.0
+MAX_BUNDLE_BYTES = 2048 * MIB
 _DIFF = ("diff-tree", "-r", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames")
 
 
@@ -40,29 +46,56 @@ class DiffStat:
     binary_files: int
 
 
-def write_patch(job: JobTree, path: Path, *, max_bytes: int = MAX_PATCH_BYTES) -> bool:
-    """Write the agent's whole change as a patch for `git apply`; False when it was cut at `max_bytes`.
+class _Counted:
+    """Keeps the first bytes of a stream and counts all."""
+
+    def __init__(self, sink: IO[bytes], keep: int) -> None:
+        self.seen = 0
+        self._sink, self._keep = sink, keep
+
+    def write(self, data: bytes) -> int:
+        self._sink.write(data[: max(0, self._keep - self.seen)])
+        self.seen += len(data)
+        return len(data)
+
+
+class Written(NamedTuple):
+    """Whether a file holds everything, and how many bytes that would be; None when they were too many to count."""
+
+    whole: bool
+    full_bytes: int | None
+
+
+def write_patch(job: JobTree, path: Path, *, max_bytes: int = MAX_PATCH_BYTES) -> Written:
+    """Write the agent's whole change as a patch for `git apply`, up to `max_bytes`.
 
     A cut patch does not apply; the bundle is never cut. Attribute files of the agent cannot hide content from it.
     """
     args = [*_DIFF, "-p", "--binary", "--full-index", "--src-prefix=a/", "--dst-prefix=b/", job.start, job.head]
-    with path.open("wb") as sink:
+    with create(path) as file:
+        sink = _Counted(file, max_bytes)
         try:
-            job.git.run(args, job.place, sink=sink, max_output_bytes=max_bytes)
+            job.git.run(args, job.place, sink=sink, max_output_bytes=max(max_bytes, _COUNTED_BYTES))
         except OutputLimit:
-            return False
-    return True
+            return Written(False, None)
+    return Written(sink.seen <= max_bytes, sink.seen)
 
 
-def write_bundle(job: JobTree, path: Path) -> bool:
+def write_bundle(job: JobTree, path: Path, *, max_bytes: int = MAX_BUNDLE_BYTES) -> bool:
     """Write all commits after the base as a bundle; False, and no file, when there are none.
 
-    Whoever has the base can `git fetch <bundle> <branch>`.
+    Whoever has the base can `git fetch <bundle> <branch>`. Raises OutputLimit, and leaves no file, when it would be
+    larger than `max_bytes`: a part of a bundle is of no use.
     """
     if job.head == job.base:
         return False
-    args = ["bundle", "create", "--quiet", str(path.resolve()), job.branch_ref, f"^{job.base}"]
-    job.git.run(args, job.place)
+    with create(path) as sink:
+        try:
+            args = ["bundle", "create", "--quiet", "-", job.branch_ref, f"^{job.base}"]
+            job.git.run(args, job.place, sink=sink, max_output_bytes=max_bytes, timeout_seconds=_BUNDLE_SECONDS)
+        except OutputLimit:
+            path.unlink()
+            raise
     return True
 
 

@@ -1,11 +1,13 @@
 """The folders of one attempt: their names, and putting right what an agent did to them."""
 
-import os
-import shutil
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from workers.owned import real_folder
+
+# Who removes empty folders removes a few above one, once.
+_TRIES = 10
 
 
 class JobPaths(NamedTuple):
@@ -56,21 +58,15 @@ class JobPaths(NamedTuple):
         What is behind a link is not followed: everything in the folder is gone then.
         """
         for folder in (self.tree, self.home, self.tmp, self.logs):
-            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-                folder.unlink()
-            folder.mkdir(mode=0o700, exist_ok=True)
-            if (mode := stat.S_IMODE(folder.stat().st_mode)) & stat.S_IRWXU != stat.S_IRWXU:
-                folder.chmod(mode | stat.S_IRWXU)
+            real_folder(folder)
 
 
-def remove_tree(path: Path) -> None:
-    """Delete a directory with everything in it, also where an agent took rights away. Follows no link."""
-    try:
-        shutil.rmtree(path)
-    except PermissionError:
-        path.chmod(stat.S_IRWXU)
-        for folder, names, _ in os.walk(path):
-            for name in names:
-                if not (Path(folder) / name).is_symlink():
-                    (Path(folder) / name).chmod(stat.S_IRWXU)
-        shutil.rmtree(path)
+def make_folder(path: Path) -> None:
+    """Make a new folder with its parents, also while somebody removes empty ones. Raises FileExistsError."""
+    for _ in range(_TRIES):
+        try:
+            path.mkdir(parents=True)
+        except FileNotFoundError:
+            continue
+        return
+    path.mkdir(parents=True)

@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from orchestrator.domain.errors import Unavailable
 
@@ -43,6 +43,9 @@ _SAFE_CONFIG = (
     "core.sshCommand=ssh -oBatchMode=yes -oConnectTimeout=20 -oServerAliveInterval=15 -oServerAliveCountMax=4",
     "credential.helper=",
     "gc.auto=0",
+    "core.commitGraph=false",
+    "core.multiPackIndex=false",
+    "rerere.enabled=false",
     "maintenance.auto=false",
     "submodule.recurse=false",
     "fetch.recurseSubmodules=false",
@@ -75,6 +78,13 @@ _TRANSPORT_ENV = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 )
+
+
+class Sink(Protocol):
+    """Where a command's output goes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of the next bytes."""
 
 
 class GitError(Unavailable):
@@ -130,7 +140,7 @@ class Git:
         config: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         transport: bool = False,
-        sink: IO[bytes] | None = None,
+        sink: Sink | None = None,
         max_output_bytes: int = _MAX_OUTPUT_BYTES,
         pass_fds: Sequence[int] = (),
     ) -> bytes:
@@ -196,7 +206,7 @@ def _collect(
     process: subprocess.Popen[bytes],
     args: Sequence[str],
     timeout_seconds: float,
-    sink: IO[bytes] | None,
+    sink: Sink | None,
     max_output_bytes: int,
 ) -> bytes:
     """Read the output to its end and wait for the process, both before the deadline."""

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from workers.worktrees.folders import remove_tree
+from workers.disk import remove_tree
 from workers.worktrees.git import GitError
 
 _SHA = re.compile(r"[0-9a-f]{40}")
@@ -21,6 +21,12 @@ _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = {b
 # `text`, `filter` and the rest decide how git alters content between tree and object. Bytes stay bytes here, in both
 # directions, whatever attribute files the repository or the agent brings: this file outranks them all.
 _ATTRIBUTES = "* -text !eol -ident -filter !working-tree-encoding !diff !merge !export-subst\n"
+_FOLDERS = ("objects", "objects/info", "objects/pack", "refs", "refs/heads", "info")
+# Configuration, programs, and what makes git see other objects, paths or resolutions than those that we recorded.
+_NEVER_OURS = (
+    *("hooks", "config.worktree", "commondir", "rr-cache", "logs", "modules", "info/sparse-checkout", "info/grafts"),
+    *("objects/info/http-alternates", "objects/info/commit-graph", "objects/info/commit-graphs"),
+)
 _AGENT_CONFIG = (
     "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n"
     "[user]\n\tname = Agent\n\temail = agent@localhost\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
@@ -48,12 +54,29 @@ def seal(git_dir: Path, *, head: str, objects: Sequence[Path] = (), bare: bool) 
         "info/exclude": "",
         "objects/info/alternates": _alternates(objects),
     }
-    if git_dir.is_symlink() or not git_dir.is_dir():
-        raise GitError(f"the git directory {git_dir} is gone")
+    _require_whole(git_dir)
     for name, text in wanted.items():
         _put_if_other(git_dir / name, text)
-    for name in ("hooks", "config.worktree", "commondir", "info/sparse-checkout", "objects/info/http-alternates"):
+    for name in _NEVER_OURS:
         _discard(git_dir / name)
+
+
+def _require_whole(git_dir: Path) -> None:
+    """Every folder that git or we write to is a real one: through a link the writing would happen elsewhere."""
+    if not _is_real_dir(git_dir):
+        raise GitError(f"the git directory {git_dir} is gone")
+    found = [git_dir / name for name in _FOLDERS]
+    if not all(map(_is_real_dir, found)):
+        raise GitError(f"a folder of {git_dir} was taken away or replaced by somebody")
+    with os.scandir(git_dir / "objects") as entries:
+        found += [Path(entry.path) for entry in entries if entry.is_symlink()]
+    for place, folders, _ in os.walk(git_dir / "refs"):
+        found += [Path(place, name) for name in folders]
+    odd = next((path for path in found if not _is_real_dir(path)), None)
+    if odd is None and (git_dir / "index").is_symlink():
+        odd = git_dir / "index"
+    if odd is not None:
+        raise GitError(f"{odd} was replaced by somebody: nothing is written through it")
 
 
 def create_agents(

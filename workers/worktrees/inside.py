@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from workers.worktrees.folders import remove_tree
+from workers.disk import remove_tree
 
 # Only a place to name things from: that needs no right to read the folder.
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from workers.disk import remove_tree
 from workers.worktrees import gitdir
 from workers.worktrees.git import Git, GitError, Place
 from workers.worktrees.sources import Source, resolve_local, trusted_paths
@@ -21,7 +22,17 @@ from workers.worktrees.sources import Source, resolve_local, trusted_paths
 FETCH_TIMEOUT_SECONDS = 1800.0
 _LOCK_POLL_SECONDS = 0.05
 _REFSPECS = ("+HEAD:refs/bakeoff/source-head", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+# How the name of a mirror or of a tree begins whose removal was decided.
+GONE = ".gone-"
 _HEAD = "refs/heads/none"  # a mirror has no branch of its own
+
+
+class TooLarge(Exception):
+    """A file has more bytes than were asked for."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        super().__init__(f"the file has {size_bytes} bytes")
 
 
 class Mirror:
@@ -65,6 +76,7 @@ class Mirror:
     def ensure(self, sha: str) -> None:
         """Have this commit, fetching only when it is missing. Raises GitError when the source does not give it."""
         if self.has(sha):
+            os.utime(self.path)  # it is in use: nobody removes it for its age
             return
         with self._locked() as lock:
             if self.has(sha):
@@ -80,16 +92,22 @@ class Mirror:
             return False
         return self._resolve_here(sha) is not None
 
-    def read_file(self, sha: str, path: str) -> bytes | None:
-        """A file's bytes at a commit; None when there is no such file (a folder or link is none). Raises GitError."""
+    def read_file(self, sha: str, path: str, *, max_bytes: int) -> bytes | None:
+        """A file's bytes at a commit; None when there is no such file (a folder or link is none).
+
+        Raises GitError, and TooLarge for one of more than `max_bytes`, which is not read.
+        """
         clean = PurePosixPath(path)
         if clean.is_absolute() or ".." in clean.parts or not clean.parts:
             return None
-        entry = self._git.run(["ls-tree", "-z", "--full-tree", sha, "--", str(clean)], self._place)
+        entry = self._git.run(["ls-tree", "-z", "-l", "--full-tree", sha, "--", str(clean)], self._place)
         mode, _, rest = entry.rstrip(b"\0").partition(b" ")
         if mode not in (b"100644", b"100755"):
             return None
-        return self._git.run(["cat-file", "blob", rest.split()[1].decode()], self._place)
+        _, name, size = rest.partition(b"\t")[0].split()
+        if int(size) > max_bytes:
+            raise TooLarge(int(size))
+        return self._git.run(["cat-file", "blob", name.decode()], self._place)
 
     def holds_all(self, names: Sequence[str]) -> bool:
         """Whether every object of these names is in the mirror, where agents can read it. Raises GitError."""
@@ -168,3 +186,16 @@ class Mirror:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def discard(path: Path) -> bool:
+    """Remove a mirror that nobody needs; False, and it stays, while somebody fetches into it."""
+    with path.with_suffix(".lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        gone = path.with_name(f"{GONE}{path.name}")
+        path.rename(gone)
+        remove_tree(gone)
+    return True

@@ -167,7 +167,7 @@ def _dirty_paths(tree: Path, layout: _Layout, head: str, git: Git) -> tuple[str,
         # Files that were only touched, or lie on another mount than when they were checked out, are not changed.
         git.run(["update-index", "-q", "--refresh", "--ignore-submodules"], place, ok=(0, 1))
         changed = staging.paths(git.run(["diff-index", "--name-only", "-z", "--no-renames", head, "--"], place))
-        untracked = staging.untracked(git, place) if len(changed) < MAX_LISTED_PATHS else []
+        untracked = staging.untracked(git, place)[0] if len(changed) < MAX_LISTED_PATHS else []
         return tuple(sorted({*changed, *untracked}))[:MAX_LISTED_PATHS]
 
 

@@ -6,15 +6,17 @@ borrow the base's objects from the mirror. The price is one `git read-tree`; the
 """
 
 import fcntl
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.domain.errors import Conflict
+from workers.disk import remove_tree
 from workers.worktrees import gitdir, staging
-from workers.worktrees.folders import JobPaths, remove_tree
+from workers.worktrees.folders import JobPaths, make_folder
 from workers.worktrees.git import Git, GitError, Place
-from workers.worktrees.mirror import Mirror
+from workers.worktrees.mirror import GONE, Mirror
 from workers.worktrees.naming import JobKey
 from workers.worktrees.staging import Skipped, StagingLimits
 
@@ -91,7 +93,7 @@ class JobTree:
         """Make the tree at a commit of the source. Raises GitError, and Conflict when the directory is in use."""
         self.mirror.ensure(sha)
         try:
-            self.paths.run.mkdir(parents=True)
+            make_folder(self.paths.run)
         except FileExistsError:
             raise Conflict(f"{self.paths.run} exists already; an attempt's directory is never used again") from None
         self._hold()
@@ -151,14 +153,13 @@ class JobTree:
 
         A tree that is there already stays as it is, with what its commit had to leave out.
         """
-        self.paths.restore()
-        self._unlock()
+        self._restore()
         if self._is_at(sha):
             return
         gitdir.write_ref(self.paths.git, self.branch_ref, sha)
         self._head = sha
         self.git.run(["read-tree", "--reset", "-u", sha], self.place, config=_CHECKOUT)
-        self.git.run(["clean", "-ffdq"], self.place)
+        staging.clean(self.git, self.place)
 
     @property
     def place(self) -> Place:
@@ -182,8 +183,7 @@ class JobTree:
 
         The commit's name depends on content, parent, message and time only. Raises GitError.
         """
-        self.paths.restore()
-        self._unlock()
+        self._restore()
         self.skipped = self._stage()
         tree = self.git.text(["write-tree"], self.place)
         if tree == self._tree_of(self.head):
@@ -205,7 +205,7 @@ class JobTree:
         after `commit_stage`. Raises GitError.
         """
         before = self.head
-        seen = set(staging.untracked(self.git, self.place))
+        seen, known = staging.untracked(self.git, self.place)
         try:
             self.git.run(["revert", "--no-commit", sha], self.place)
         except GitError as error:
@@ -216,10 +216,10 @@ class JobTree:
         finally:
             for name in ("REVERT_HEAD", "MERGE_MSG", "AUTO_MERGE"):
                 (self.paths.git / name).unlink(missing_ok=True)
-        for name in staging.untracked(self.git, self.place):
-            if name not in seen:
-                self._discard(self.paths.tree / name)
-                self._drop_empty_folders((self.paths.tree / name).parent)
+        # Of a flood that was not read to its end nobody knows what was there before.
+        for name in set(staging.untracked(self.git, self.place)[0]).difference(seen) if known else ():
+            self._discard(self.paths.tree / name)
+            self._drop_empty_folders((self.paths.tree / name).parent)
         return self.commit_stage(f"revert {sha[:12]}: refused", at_epoch_seconds=at_epoch_seconds)
 
     def is_dirty(self) -> bool:
@@ -232,20 +232,33 @@ class JobTree:
 
         None is enough only for a tree in which nothing happened. Ignored files go with the directory.
         """
+        self.require_archived(archived)
+        # With another name first: who dies in the middle leaves no half tree that somebody could take up.
+        gone = self.paths.run.with_name(f"{GONE}{self.paths.run.name}")
+        self.paths.run.rename(gone)
+        remove_tree(gone)
+
+    def require_archived(self, archived: Archived | None) -> None:
+        """Raises NotArchived when the tree holds work that `archived` lacks, as `remove` does."""
         if self._head is not None:
             # A tree that the agent deleted or linked elsewhere holds nothing that could still be committed.
-            if not self.paths.tree.is_symlink() and self.paths.tree.is_dir() and self.is_dirty():
+            there = not self.paths.tree.is_symlink() and self.paths.tree.is_dir()
+            if there and self.is_dirty() and self._is_changed():
                 raise NotArchived(f"{self.paths.tree} has changes after the last commit")
             self._check_archived(archived)
-        remove_tree(self.paths.run)
 
     def _check_archived(self, archived: Archived | None) -> None:
         if archived is None:
-            if self.head != self.base:
+            if self.head != self.base or not self._is_at(self.head):
                 raise NotArchived(f"the commits of {self.paths.run} are in no artifact")
             return
         if archived.head != self.head or (archived.bundle_sha256 is None and self.head != self.base):
             raise NotArchived(f"what was archived is not the last commit of {self.paths.run}")
+
+    def _is_changed(self) -> bool:
+        """As `is_dirty`, but files that were only touched, or put back from a backup, are not changed."""
+        self.git.run(["update-index", "-q", "--refresh"], self.place, ok=(0, 1))
+        return self.is_dirty()
 
     def _stage(self) -> tuple[Skipped, ...]:
         return staging.stage(self.git, self.place, self._limits).skipped
@@ -260,6 +273,15 @@ class JobTree:
         while folder != self.paths.tree and not any(folder.iterdir()):
             folder.rmdir()
             folder = folder.parent
+
+    def _restore(self) -> None:
+        """The job's folders and our git directory as we need them, however an agent left them. Raises GitError."""
+        if self._lock is not None:
+            held, found = os.fstat(self._lock.fileno()), (self.paths.run / "lock").stat()
+            if (held.st_dev, held.st_ino) != (found.st_dev, found.st_ino):
+                raise GitError(f"{self.paths.run} is another folder than the one that was prepared")
+        self.paths.restore()
+        self._unlock()
 
     def _unlock(self) -> None:
         """Who holds the tree is alone with it: these are of a git that was killed, or the agent's doing."""

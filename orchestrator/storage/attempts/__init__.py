@@ -21,6 +21,7 @@ from orchestrator.storage.attempts.living import (
     retuned_among,
 )
 from orchestrator.storage.attempts.slots import release, take
+from orchestrator.storage.attempts.trees import TreeRecord, open_sources, tree_record
 from orchestrator.storage.attempts.values import (
     ArtifactRecord,
     AttemptResult,
@@ -53,6 +54,7 @@ __all__ = [
     "NoFreeSlot",
     "Parked",
     "Refusal",
+    "TreeRecord",
     "WorkerIdentity",
     "advance",
     "attempts_on",
@@ -66,10 +68,12 @@ __all__ = [
     "finish_many",
     "live_beats",
     "local_attempts",
+    "open_sources",
     "orders_among",
     "release",
     "renew",
     "retuned_among",
     "take",
+    "tree_record",
     "withdraw",
 ]

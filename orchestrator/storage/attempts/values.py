@@ -76,12 +76,16 @@ class CheckRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactRecord:
-    """A kept file."""
+    """A kept file. `full_bytes` is how large the original is of which only the first `size_bytes` were kept.
+
+    None when all of it was kept, and when nobody could say: then the kind ends in `_cut`.
+    """
 
     name: str
     kind: str
     sha256: str
     size_bytes: int
+    full_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
