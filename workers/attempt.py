@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,10 +16,11 @@ from orchestrator.domain.outcome import Outcome
 from orchestrator.settings import child_environment
 from orchestrator.storage import attempts
 from orchestrator.storage.attempts import AttemptResult, CellInfo
+from orchestrator.storage.hidden import load_hidden
 from orchestrator.storage.pools import all_pools
 from workers.answers import Answers
 from workers.board import TaskBoard
-from workers.checking import ask_checks, check_baseline, check_final
+from workers.checking import Hidden, ask_checks, check_baseline, check_final, packs
 from workers.collecting import archive
 from workers.command import CommandFrame, run_command, shell
 from workers.context import WorkerContext
@@ -35,6 +37,7 @@ from workers.stage import AttemptFrame, StageRun, perform_stage
 from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView
 from workers.taking_back import take_back
+from workers.tampering import MAX_CHANGES, Tampering, find_tampering
 from workers.worktrees.git import Git, GitError
 from workers.worktrees.mirror import Mirror
 from workers.worktrees.naming import JobKey
@@ -65,6 +68,7 @@ class Work:
     history: list[StageDone] = field(default_factory=list)
     commits: int = 0
     checks: list[attempts.CheckRecord] = field(default_factory=list)
+    tampering: Tampering | None = None
     artifacts: list[attempts.ArtifactRecord] = field(default_factory=list)
 
 
@@ -147,9 +151,18 @@ class Attempt:
         self._context.desk.slots.freed()
         if end.outcome is not Outcome.LEASE_LOST:
             self._progress("checks")
-            self._work.checks += check_final(self._context, self._commands, spec, tree)
+            found = self._work.tampering = find_tampering(tree, spec.target)
+            hidden = self._hidden(spec)
+            self._work.checks += check_final(self._context, self._commands, spec, tree, hidden, found)
         self._heed()
         return end
+
+    def _hidden(self, spec: JobSpec) -> Hidden:
+        """What the hidden checks bring, in memory only: nothing of it is on this machine before the checks run."""
+        found = {}
+        for name, pack in packs(spec).items():
+            found[name] = self._patiently(partial(load_hidden, self._context.database, pack))
+        return found
 
     def _fitted(self, spec: JobSpec) -> JobSpec:
         """The job with the context sizes of the live servers, where those are smaller; said on record."""
@@ -189,7 +202,8 @@ class Attempt:
         tree.baseline(at_epoch_seconds=int(time.time()))
         if self._patiently(lambda: self._owns_baseline(cell, spec)):
             self._progress("checks on the untouched base")
-            self._work.checks += check_baseline(self._context, self._commands, spec, tree)
+            hidden = self._hidden(spec)
+            self._work.checks += check_baseline(self._context, self._commands, spec, tree, hidden)
             self._heed()
         return tree
 
@@ -366,6 +380,9 @@ class Attempt:
             final_text=work.history[-1].answer[:20000] if work.history else None,
             checks=tuple(work.checks),
             artifacts=tuple(work.artifacts),
+            changes=work.tampering.changes[:MAX_CHANGES] if work.tampering else (),
+            protected_changes=len(work.tampering.changes) if work.tampering else None,
+            protected_counted=len(work.tampering.counting) if work.tampering else None,
         )
         if tree is not None:
             try:

@@ -1,47 +1,72 @@
 """The checks of a job: on the final commit in a clean checkout, once per target on the untouched base, and in between
 those that a loop may go by."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from orchestrator.domain.check import CheckStatus
-from orchestrator.domain.experiment import Check
-from orchestrator.domain.jobspec import JobSpec
-from orchestrator.storage.attempts import CheckRecord
-from workers.checks import CheckResult, run_checks
+from orchestrator.domain.check import CheckStatus, HiddenPack, PinnedCheck, Verdict, verdict
+from orchestrator.domain.hidden import HiddenFile
+from orchestrator.domain.jobspec import JobSpec, TargetSpec
+from orchestrator.domain.tampering import TamperPolicy
+from orchestrator.storage.attempts import CheckRecord, CheckRunRecord
+from workers.check_run import CheckRun
+from workers.checks import Brought, CheckResult, run_checks
 from workers.command import CommandFrame
 from workers.context import WorkerContext
+from workers.tampering import Tampering
 from workers.worktrees.worktree import JobTree
 
 # Of a failing check's log, for the agent that is to repair it.
 _LOG_TAIL_BYTES = 1500
+# The check that the policy `fail` adds. No user's check can have this name.
+TAMPERING_CHECK = "(tampering)"
+
+Hidden = Mapping[str, Sequence[HiddenFile]]
 
 
-def check_final(context: WorkerContext, frame: CommandFrame, spec: JobSpec, tree: JobTree) -> list[CheckRecord]:
+def packs(spec: JobSpec) -> dict[str, HiddenPack]:
+    """The hidden files that the job's checks bring, by check."""
+    return {name: check.pack for name, check in spec.target.checks.items() if check.pack}
+
+
+def check_final(
+    context: WorkerContext, frame: CommandFrame, spec: JobSpec, tree: JobTree, hidden: Hidden, found: Tampering
+) -> list[CheckRecord]:
     """Every check on the attempt's last commit."""
-    return _check(context, frame, spec, tree, tree.head, "final")
+    restored = [change.path for change in found.counting] if spec.target.tampering is TamperPolicy.RESTORE else []
+    brought = Brought(hidden=hidden, restored=restored, written=found.written - set(restored))
+    return [
+        *_check(context, frame, spec, tree, tree.head, "final", brought),
+        *_tampering_check(spec.target, "final", found),
+    ]
 
 
-def check_baseline(context: WorkerContext, frame: CommandFrame, spec: JobSpec, tree: JobTree) -> list[CheckRecord]:
+def check_baseline(
+    context: WorkerContext, frame: CommandFrame, spec: JobSpec, tree: JobTree, hidden: Hidden
+) -> list[CheckRecord]:
     """Every check on the base that no agent has touched."""
-    return _check(context, frame, spec, tree, tree.base, "baseline")
+    return [
+        *_check(context, frame, spec, tree, tree.base, "baseline", Brought(hidden=hidden)),
+        *_tampering_check(spec.target, "baseline", Tampering((), frozenset())),
+    ]
 
 
 def ask_checks(context: WorkerContext, frame: CommandFrame, spec: JobSpec, tree: JobTree, kind: str) -> str:
     """What the visible checks object to at the last commit, with the end of their logs; empty when all pass."""
-    results = _run(context, frame, spec, tree, tree.head, kind, spec.target.visible_checks)
-    return "\n\n".join(_objection(result) for result in results if result.status is not CheckStatus.PASS)
+    results = _run(context, frame, spec, tree, tree.head, kind, spec.target.visible_checks, Brought())
+    return "\n\n".join(_objection(context, result) for result in results if result.status is not CheckStatus.PASS)
 
 
-def _objection(result: CheckResult) -> str:
-    said = result.log.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip() if result.log else ""
+def _objection(context: WorkerContext, result: CheckResult) -> str:
+    log = context.artifacts.read(result.last.log_sha256) if result.last and result.last.log_sha256 else b""
+    said = log[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip()
     return f"{result.name}: {result.status}, {result.reason}\n{said}".strip()
 
 
 def _check(
-    context: WorkerContext, frame: CommandFrame, spec: JobSpec, tree: JobTree, sha: str, kind: str
+    context: WorkerContext, frame: CommandFrame, spec: JobSpec, tree: JobTree, sha: str, kind: str, brought: Brought
 ) -> list[CheckRecord]:
-    results = _run(context, frame, spec, tree, sha, kind, spec.target.checks)
-    return [_record(context, kind, result) for result in results]
+    results = _run(context, frame, spec, tree, sha, kind, spec.target.checks, brought)
+    return [_record(spec, kind, result) for result in results]
 
 
 def _run(
@@ -51,7 +76,8 @@ def _run(
     tree: JobTree,
     sha: str,
     kind: str,
-    checks: Mapping[str, Check],
+    checks: Mapping[str, PinnedCheck],
+    brought: Brought,
 ) -> list[CheckResult]:
     return run_checks(
         checks,
@@ -59,19 +85,68 @@ def _run(
         sha=sha,
         frame=frame,
         env=context.host_env,
+        keep=context.artifacts.put,
+        brought=brought,
         setup=spec.target.setup,
         setup_timeout_seconds=spec.limits.setup_timeout,
         kind=kind,
     )
 
 
-def _record(context: WorkerContext, kind: str, result: CheckResult) -> CheckRecord:
+def _tampering_check(target: TargetSpec, kind: str, found: Tampering) -> list[CheckRecord]:
+    """With the policy `fail` the changes that count are a check like any other: failed, and named."""
+    if target.tampering is not TamperPolicy.FAIL:
+        return []
+    count = len(found.counting)
+    first = found.counting[0].path if count else ""
+    more = f" and {count - 1} more" if count > 1 else ""
+    return [
+        CheckRecord(
+            kind=kind,
+            name=TAMPERING_CHECK,
+            status=CheckStatus.FAIL if count else CheckStatus.PASS,
+            exit_code=None,
+            seconds=None,
+            reason=f"the agent changed {first!r}{more}" if count else None,
+            log_sha256=None,
+        )
+    ]
+
+
+def _record(spec: JobSpec, kind: str, result: CheckResult) -> CheckRecord:
+    last = result.last
+    told: Verdict = verdict(spec.target.checks[result.name], [run.status for run in result.runs])
     return CheckRecord(
         kind=kind,
         name=result.name,
         status=result.status,
-        exit_code=result.exit_code,
-        seconds=result.seconds,
+        exit_code=last.exit_code if last else None,
+        seconds=_total(run.seconds for run in result.runs),
         reason=result.reason,
-        log_sha256=context.artifacts.put(result.log) if result.log is not None else None,
+        log_sha256=last.log_sha256 if last else None,
+        hidden=result.hidden,
+        runs=told.runs,
+        passed_runs=told.passed_runs,
+        replaced=result.replaced,
+        all_runs=tuple(map(_run_record, result.runs)),
+    )
+
+
+def _total(seconds: Iterable[float | None]) -> float | None:
+    """What all runs took; None when nothing ran, or nobody knows of one."""
+    found = list(seconds)
+    known = [one for one in found if one is not None]
+    return sum(known) if known and len(known) == len(found) else None
+
+
+def _run_record(run: CheckRun) -> CheckRunRecord:
+    return CheckRunRecord(
+        status=run.status,
+        exit_code=run.exit_code,
+        seconds=run.seconds,
+        reason=run.reason,
+        log_sha256=run.log_sha256,
+        case_format=run.reading.format.value if run.reading.format else None,
+        report_fault=run.reading.fault,
+        cases=run.reading.cases,
     )

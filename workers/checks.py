@@ -1,57 +1,86 @@
 """Runs an experiment's checks on a clean checkout of one commit: what the agent left lying about has no say.
 
 The checkout, its HOME and its temporary directory are new and are deleted afterwards. All checks of one commit share
-them, in the order of the file, so that a `test` may use what a `build` made.
+them: the visible ones in the order of the file, so that a `test` may use what a `build` made, then the hidden ones.
+Hidden files come just before their check. Nothing of a hidden check, its log included, stays in the job's folders.
 """
 
-import signal
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import errno
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.domain.check import CheckStatus
-from orchestrator.domain.experiment import Check
-from workers.agents.base import Launch
+from orchestrator.domain.check import CheckStatus, PinnedCheck, goes_on, verdict
+from orchestrator.domain.hidden import HiddenFile
+from workers.check_run import CheckRun, end_reason, judge_run
 from workers.command import CommandEnd, CommandFrame, run_command, shell
 from workers.worktrees.collect import clean_checkout
 from workers.worktrees.folders import JobPaths, remove_tree
+from workers.worktrees.inside import remove_inside, write_inside
 from workers.worktrees.naming import component
 from workers.worktrees.worktree import JobTree
 
-TIMEOUT = "timeout"
+_SCENE = "checks-"
+_MAX_REPLACED = 50
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """One check's end. `exit_code` is negative for a signal; it, `seconds` and `log` are None when nothing ran."""
+    """One check's end over all its runs, of which there is none when nothing ran.
+
+    `replaced` are files that the agent wrote and hidden ones replaced, at most 50.
+    """
 
     name: str
     status: CheckStatus
-    exit_code: int | None = None
-    seconds: float | None = None
+    hidden: bool = False
     reason: str | None = None
-    log: Path | None = None
+    runs: tuple[CheckRun, ...] = ()
+    replaced: tuple[str, ...] = ()
+
+    @property
+    def last(self) -> CheckRun | None:
+        """The run that decided."""
+        return self.runs[-1] if self.runs else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought:
+    """What is put into the checkout beside the commit.
+
+    `hidden` are the files of each hidden check. `restored` are paths that go back to what they were at `start`, and
+    `written` those that the agent changed.
+    """
+
+    hidden: Mapping[str, Sequence[HiddenFile]] = field(default_factory=dict)
+    restored: Sequence[str] = ()
+    written: frozenset[str] = frozenset()
 
 
 def run_checks(
-    checks: Mapping[str, Check],
+    checks: Mapping[str, PinnedCheck],
     *,
     job: JobTree,
     sha: str,
     frame: CommandFrame,
     env: Mapping[str, str],
+    keep: Callable[[Path], str],
+    brought: Brought | None = None,
     setup: str | None = None,
     setup_timeout_seconds: float = 600.0,
     kind: str = "final",
 ) -> list[CheckResult]:
-    """One result per check, in order, whatever happens to the commands.
+    """One result per check, in the order in which they ran, whatever happens to the commands.
 
     Args:
-        checks: Name to command and time limit.
+        checks: Name to command, time limit and rules.
         job: The tree whose commit is checked; it is not touched.
         sha: A commit of `job`, or its base.
         frame: Attempt, lease and inbox: an order in the inbox ends the running command, and the rest is not run.
         env: PATH and what else the user gives; HOME, XDG and TMPDIR are set here.
+        keep: Puts a log into the artifact store and returns its hash.
+        brought: What comes into the checkout beside the commit.
         setup: Run first, as it was for the agent. When it fails every check is `not_run`.
         setup_timeout_seconds: Its limit.
         kind: Goes into the names of logs and directory: `final`, `baseline`.
@@ -59,77 +88,101 @@ def run_checks(
     Raises:
         GitError: The checkout could not be made.
         OSError: A log could not be written or a shim not be started.
+        StorageError: A log could not be kept.
     """
     if not checks:
         return []
-    scene = JobPaths(job.paths.run / f"checks-{component(kind)}")
-    if scene.run.exists():  # left by a worker that died here
-        remove_tree(scene.run)
+    brought = brought or Brought()
+    paths = JobPaths(job.paths.run / f"{_SCENE}{component(kind)}")
+    sweep_scenes(job.paths)
     try:
-        for folder in (scene.home, scene.tmp):
+        for folder in (paths.home, paths.tmp, paths.logs):
             folder.mkdir(parents=True, mode=0o700)
-        clean_checkout(job, sha, scene.tree)
-
-        def run(command: str, timeout_seconds: float, name: str) -> tuple[CommandEnd, Path]:
-            log = job.paths.logs / f"{component(kind)}-{name}.log"
-            launch: Launch = shell(command, cwd=scene.tree, env={**env, **scene.environment()})
-            end = run_command(frame, launch, timeout_seconds=timeout_seconds, log=log)
-            if end.lost:  # that says nothing about the work, and the commit is still there
-                end = run_command(frame, launch, timeout_seconds=timeout_seconds, log=log)
-            return end, log
-
-        return _all(checks, run, setup, setup_timeout_seconds)
+        clean_checkout(job, sha, paths.tree, restored=brought.restored)
+        scene = _Scene(paths, job.paths.logs, kind, frame, env, keep, brought)
+        return scene.all(checks, setup, setup_timeout_seconds)
     finally:
-        if scene.run.exists():
-            remove_tree(scene.run)
+        if paths.run.exists():
+            remove_tree(paths.run)
 
 
-_Run = Callable[[str, float, str], tuple[CommandEnd, Path]]
+def sweep_scenes(paths: JobPaths) -> None:
+    """Remove what a worker left that died in here, hidden files perhaps: before any agent goes on in this job."""
+    for left in paths.run.glob(f"{_SCENE}*"):
+        remove_tree(left)
 
 
-def _all(checks: Mapping[str, Check], run: _Run, setup: str | None, setup_timeout: float) -> list[CheckResult]:
-    stop: str | None = None
-    if setup is not None:
-        end, _ = run(setup, setup_timeout, "setup")
-        if not end.ok:
-            stop = f"setup: {_reason(end, setup_timeout)}"
-    results: list[CheckResult] = []
-    for name, check in checks.items():
-        if stop is not None:
-            results.append(CheckResult(name=name, status=CheckStatus.NOT_RUN, reason=stop))
-            continue
-        end, log = run(check.run, check.timeout, f"check-{component(name)}")
-        results.append(_result(name, check, end, log))
+class _Scene:
+    """A checkout in which checks run."""
+
+    def __init__(
+        self,
+        paths: JobPaths,
+        logs: Path,
+        kind: str,
+        frame: CommandFrame,
+        env: Mapping[str, str],
+        keep: Callable[[Path], str],
+        brought: Brought,
+    ) -> None:
+        self._paths, self._logs, self._kind, self._frame = paths, logs, kind, frame
+        self._env, self._keep, self._brought = {**env, **paths.environment()}, keep, brought
+        self._stop: str | None = None
+
+    def all(self, checks: Mapping[str, PinnedCheck], setup: str | None, setup_timeout: float) -> list[CheckResult]:
+        if setup is not None:
+            end = self._command(setup, setup_timeout, self._logs / f"{component(self._kind)}-setup.log")
+            if not end.ok:
+                self._stop = f"setup: {end_reason(end, setup_timeout)}"
+        ordered = sorted(checks.items(), key=lambda item: item[1].hidden)
+        return [self._check(name, check) for name, check in ordered]
+
+    def _check(self, name: str, check: PinnedCheck) -> CheckResult:
+        if self._stop is not None:
+            return CheckResult(name=name, status=CheckStatus.NOT_RUN, hidden=check.hidden, reason=self._stop)
+        replaced = self._bring(name)
+        runs: list[CheckRun] = []
+        while not runs or (self._stop is None and goes_on(check, [run.status for run in runs])):
+            runs.append(self._run(name, check, len(runs) + 1))
+        decided = verdict(check, [run.status for run in runs])
+        return CheckResult(
+            name=name,
+            status=decided.status,
+            hidden=check.hidden,
+            reason=runs[-1].reason if decided.status is not CheckStatus.PASS else None,
+            runs=tuple(runs),
+            replaced=replaced,
+        )
+
+    def _bring(self, name: str) -> tuple[str, ...]:
+        """Put the check's hidden files in; those of the agent's that had other content and made way."""
+        replaced = []
+        for item in self._brought.hidden.get(name, ()):
+            before = write_inside(self._paths.tree, item.path, item.content, executable=item.executable)
+            if before not in (None, item.content) and item.path in self._brought.written:
+                replaced.append(item.path)
+        return tuple(replaced[:_MAX_REPLACED])
+
+    def _run(self, name: str, check: PinnedCheck, number: int) -> CheckRun:
+        again = f"-run-{number}" if number > 1 else ""
+        folder = self._paths.logs if check.hidden else self._logs
+        log = folder / f"{component(self._kind)}-check-{component(name)}{again}.log"
+        if check.report and check.report.file:  # one of the commit's, or of the run before, tells nothing of this run
+            remove_inside(self._paths.tree, check.report.file)
+        try:
+            end = self._command(check.run, check.timeout, log)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            # Perhaps what the check itself wrote, and that goes with the checkout: the attempt's own work is kept.
+            return CheckRun(status=CheckStatus.ERROR, reason="no room left on the disk for its output")
         if end.order is not None:
-            stop = f"{end.order.outcome}: {end.order.detail}"
-    return results
+            self._stop = f"{end.order.outcome}: {end.order.detail}"
+        return judge_run(check, end, tree=self._paths.tree, log=log, log_sha256=self._keep(log))
 
-
-def _result(name: str, check: Check, end: CommandEnd, log: Path) -> CheckResult:
-    return CheckResult(
-        name=name,
-        status=_status(end),
-        exit_code=end.exit_code,
-        seconds=end.seconds,
-        reason=TIMEOUT if end.timed_out else _reason(end, check.timeout),
-        log=log,
-    )
-
-
-def _status(end: CommandEnd) -> CheckStatus:
-    # A check that had come to its own end before the order was seen has a result like any other.
-    if end.exit_code is None:
-        return CheckStatus.FAIL if end.timed_out else CheckStatus.ERROR
-    return CheckStatus.PASS if end.exit_code == 0 and not end.timed_out else CheckStatus.FAIL
-
-
-def _reason(end: CommandEnd, timeout_seconds: float) -> str | None:
-    if end.timed_out:
-        return f"longer than {timeout_seconds:g} s"
-    if end.exit_code is None:
-        return end.fault or (f"{end.order.outcome}: {end.order.detail}" if end.order else "ended from outside")
-    if end.exit_code < 0:
-        number = -end.exit_code
-        name = signal.Signals(number).name if number in signal.valid_signals() else str(number)
-        return f"ended by signal {name}"
-    return f"exit code {end.exit_code}" if end.exit_code else None
+    def _command(self, command: str, timeout_seconds: float, log: Path) -> CommandEnd:
+        launch = shell(command, cwd=self._paths.tree, env=self._env)
+        end = run_command(self._frame, launch, timeout_seconds=timeout_seconds, log=log)
+        if end.lost:  # that says nothing about the work, and the commit is still there
+            end = run_command(self._frame, launch, timeout_seconds=timeout_seconds, log=log)
+        return end

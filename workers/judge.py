@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from orchestrator.domain.events import AgentEnded, EndReason, ErrorSeen
+from orchestrator.domain.harness import run_outcome
 from orchestrator.domain.outcome import Outcome, outcome_of_error
 
 # A limit without a reset time is looked at again after this long.
@@ -21,6 +22,8 @@ def judge_agent_end(ended: AgentEnded, last_error: ErrorSeen | None) -> Verdict:
 
     `last_error` is the last structured error for which no success came after it.
     """
+    if ended.run is not None and (stated := run_outcome(ended.run)) is not None:
+        return Verdict(stated, f"the harness says: {ended.run.word}")
     if ended.reason is EndReason.FINISHED:
         return Verdict(None, "")
     if ended.reason is EndReason.TURN_LIMIT:

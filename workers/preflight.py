@@ -65,6 +65,10 @@ def _pin(target: TargetQuestion, settings: Settings, git: Git) -> TargetAnswer |
         sha = mirror.resolve(target.base)
         if sha is None:
             return problem("base", f"no such branch, tag or commit in {target.source}", target.base)
+        for name, contents in target.hidden.items():
+            if contents and mirror.holds_all(contents):
+                what = "are all in the repository, where the agent can read them"
+                return problem(f"checks.{name}.files", f"{what}; files that must only not change are 'protected'")
         if target.task is None:
             return TargetAnswer(sha=sha, task_text=target.prompt or "")
         content = mirror.read_file(sha, target.task)

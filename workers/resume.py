@@ -9,6 +9,7 @@ from orchestrator.domain.context_guard import RESUMED_PERCENT
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.outcome import RESUMABLE
 from orchestrator.storage.attempts import Earlier, KeptStage
+from workers.checks import sweep_scenes
 from workers.loops.prompts import render
 from workers.loops.steps import StageDone, StageOrder
 from workers.worktrees.git import Git, GitError
@@ -55,6 +56,7 @@ def take_up(runs: Path, machine: str, key: JobKey, mirror: Mirror, git: Git, ear
         return f"its tree is not where this machine keeps such trees ({tree.paths.run.parent})"
     try:
         tree.reopen()
+        sweep_scenes(tree.paths)
         if not tree.ready:
             raise GitError("its setup had not ended")
         mirror.ensure(tree.base)

@@ -166,7 +166,9 @@ class StageSlots:
         self._database, self._desk, self._place = database, desk, claimed.place
         self._attempt_id = claimed.claim.attempt_id
         self._held = set(claimed.claim.resources)
-        self._per_stage = {model.resource for model in spec.models.values() if model.lease == "stage"}
+        per_stage = {model.resource for model in spec.models.values() if model.lease == "stage"}
+        # A harness may ask any of its models at any time.
+        self._per_stage = set[str]() if spec.loop == "external" else per_stage
         self.waited_seconds = 0.0
 
     def hold(self, model: ModelSpec, heed: Callable[[], None]) -> None:

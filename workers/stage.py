@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.clock import boot_seconds, utc_now
 from orchestrator.domain.events import (
     Event,
+    InnerStageEnded,
     MessageSaid,
     OutputSeen,
     RequestEnded,
@@ -27,6 +28,7 @@ from workers.context import WorkerContext
 from workers.gateway.cassette import SUFFIX
 from workers.gateway.recording import StageRecorder
 from workers.gateway.routes import Route
+from workers.inner_rows import InnerRows
 from workers.judge import judge_agent_end
 from workers.loops.steps import StageDone, StageOrder
 from workers.spool import Recorder
@@ -43,7 +45,7 @@ _TEXT_LIMIT = 4000
 # What is too frequent, or already in the transcript, is not an event in the database.
 _UNRECORDED = (OutputSeen, RequestStarted)
 # Never held back: behind the last of them a tool may run for minutes without any event.
-_FIGURES_CHANGE = (RequestEnded, TurnEnded)
+_FIGURES_CHANGE = (RequestEnded, TurnEnded, InnerStageEnded)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,18 +83,20 @@ def perform_stage(frame: AttemptFrame, order: StageOrder, ordinal: int, tokens: 
     """
     model = frame.spec.models[order.role]
     agent = adapter(frame.spec.agent, frame.spec.command)
+    asked = _may_ask(frame.spec, model)
     watch = Watch(
         StageFrame(
             limits=frame.spec.limits,
-            context_window=model.context_window,
-            prices=model.prices.to_prices() if model.prices else None,
+            context_window=min(one.context_window for one in asked),
+            # Tokens of several models have no common price.
+            prices=model.prices.to_prices() if model.prices and len(asked) == 1 else None,
             started_at=boot_seconds(),
             attempt_started_at=frame.started_at,
             tokens_before=tokens,
             cost_before_usd_micros=cost,
             resumed_session=order.resumed,
             self_compacting=agent.compacts,
-            model_names=(model.name, *model.served_names),
+            model_names=tuple(name for one in asked for name in (one.name, *one.served_names)),
         )
     )
     prompt_file = frame.paths.logs / f"{ordinal:02d}-{order.stage}.prompt.md"
@@ -150,6 +154,12 @@ def perform_stage(frame: AttemptFrame, order: StageOrder, ordinal: int, tokens: 
     return log.finish(end, watch, reader.unparsed)
 
 
+def _may_ask(spec: JobSpec, model: ModelSpec) -> list[ModelSpec]:
+    """The models that may answer in a stage of this one: a harness may ask any of its job's."""
+    others = spec.models.values() if spec.loop == "external" else ()
+    return [model, *(other for other in others if other.name != model.name)]
+
+
 def _recorder(frame: AttemptFrame, name: str, model: ModelSpec, secret: str | None) -> StageRecorder | None:
     """The stage's cassette, in a folder of the attempt; None when nothing is to be recorded."""
     settings = frame.context.settings
@@ -167,9 +177,11 @@ class _StageLog:
         self._frame, self._ordinal, self._order, self._model = frame, ordinal, order, model
         self._started_at: datetime = utc_now()
         self._session_id: str | None = None
+        self._at = order.stage
         self._said = ""
         self._trail = Trail()
         self._use = AccountUse(frame.recorder, ordinal, model)
+        self._inner = InnerRows(frame.recorder, frame.spec, ordinal)
         self._next_progress = 0.0
 
     def begin(self) -> None:
@@ -201,6 +213,9 @@ class _StageLog:
             self._frame.answered(self._model.resource)
         if isinstance(event, MessageSaid):
             self._said = event.text
+        if isinstance(event, InnerStageEnded):
+            self._inner.write(event, utc_now())
+            self._at = f"{self._order.stage} ({event.number} stages, last {event.stage})"
         self._trail.saw(event)
         self._use.saw(event)
         if not isinstance(event, _UNRECORDED):
@@ -208,8 +223,8 @@ class _StageLog:
         now = boot_seconds()
         if now >= self._next_progress or isinstance(event, _FIGURES_CHANGE):
             self._next_progress = now + _PROGRESS_SECONDS
-            self._frame.recorder.stage(self._ordinal, _figures(watch, self._session_id))
-            self._frame.progress(_progress_text(self._order.stage, self._model.alias, watch))
+            self._frame.recorder.stage(self._ordinal, self._inner.rest(_figures(watch, self._session_id)))
+            self._frame.progress(_progress_text(self._at, self._model.alias, watch))
 
     def finish(self, end: StageEnd, watch: Watch, unparsed: int) -> StageRun:
         """The stage has ended: judge it and write its row."""
@@ -231,7 +246,7 @@ class _StageLog:
         self._frame.recorder.stage(
             self._ordinal,
             {
-                **_figures(watch, self._session_id),
+                **self._inner.rest(_figures(watch, self._session_id)),
                 "ended_at": utc_now(),
                 "working_seconds": max(0.0, end.ended_at - end.started_at - wait),
                 "exit_code": end.agent_ended.exit_code,

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from orchestrator.domain.events import Event, MessageSaid, ToolCalled
+from orchestrator.domain.events import Event, InnerStageEnded, MessageSaid, ToolCalled
 
 _MESSAGES, _MESSAGE_CHARS = 3, 2000
 _CALLS = 12
@@ -22,6 +22,8 @@ class Trail:
             self._said.append(event.text.strip()[-_MESSAGE_CHARS:])
         elif isinstance(event, ToolCalled):
             self._did.append(f"- {event.tool}: {event.signature}{_WENT[event.ok]}")
+        elif isinstance(event, InnerStageEnded):
+            self._did.append(f"- stage {event.stage} {event.task or ''}{_WENT[event.ok]}")
 
     def notes(self) -> str:
         """The hand-over in words."""

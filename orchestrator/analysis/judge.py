@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from orchestrator.analysis.rows import CheckRow, JobRow
+from orchestrator.analysis.rows import CheckRow, JobRow, by_job
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
@@ -94,7 +94,4 @@ def word_standing(word: str) -> Standing:
 
 def group_checks(checks: Sequence[CheckRow]) -> dict[int, list[CheckRow]]:
     """The checks of each job, in their order."""
-    grouped: dict[int, list[CheckRow]] = {}
-    for check in checks:
-        grouped.setdefault(check.job_id, []).append(check)
-    return grouped
+    return by_job(checks)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.analysis.judge import Checks, Standing, end_word, is_solved, standing
 from orchestrator.analysis.rows import JobRow
@@ -29,12 +29,18 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckSummary:
-    """A check on one target: how it ended after the work, per variant, and on the untouched base."""
+    """A check on one target: how it ended after the work, per variant, and on the untouched base.
+
+    `flaky` counts the results, by variant, in which it failed and passed on the same commit.
+    """
 
     target: str
     name: str
     baseline: CheckStatus | None
     by_label: Mapping[str, Mapping[CheckStatus, int]]
+    hidden: bool = False
+    baseline_flaky: bool = False
+    flaky: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def passed_before(self) -> bool:
@@ -69,6 +75,8 @@ def check_summaries(jobs: Sequence[JobRow], checks: Checks) -> tuple[CheckSummar
     named = labels(jobs)
     counts: dict[tuple[str, str], dict[str, Counter[CheckStatus]]] = {}
     baselines: dict[tuple[str, str], set[CheckStatus | None]] = {}
+    flaky: dict[tuple[str, str], Counter[str]] = {}
+    marks: dict[tuple[str, str], tuple[bool, bool]] = {}
     for job in jobs:
         if standing(job) is not Standing.RESULT:
             continue
@@ -76,12 +84,18 @@ def check_summaries(jobs: Sequence[JobRow], checks: Checks) -> tuple[CheckSummar
             key = (job.target, check.name)
             counts.setdefault(key, {}).setdefault(named[variant_of(job)], Counter())[check.status] += 1
             baselines.setdefault(key, set()).add(check.baseline)
+            marks[key] = check.hidden, check.baseline_flaky
+            if check.flaky:
+                flaky.setdefault(key, Counter())[named[variant_of(job)]] += 1
     return tuple(
         CheckSummary(
             target=target,
             name=name,
             baseline=next(iter(found)) if len(found := baselines[(target, name)]) == 1 else None,
             by_label={label: dict(counter) for label, counter in by_label.items()},
+            hidden=marks[(target, name)][0],
+            baseline_flaky=marks[(target, name)][1],
+            flaky=dict(flaky.get((target, name), {})),
         )
         for (target, name), by_label in sorted(counts.items())
     )

@@ -3,6 +3,14 @@
 from dataclasses import dataclass
 
 from orchestrator.analysis.advice import Advice, advise
+from orchestrator.analysis.cases import (
+    CaseSummary,
+    ChangeSummary,
+    TamperSummary,
+    case_summaries,
+    change_summaries,
+    tamper_summaries,
+)
 from orchestrator.analysis.judge import group_checks
 from orchestrator.analysis.legacy import LegacyScore
 from orchestrator.analysis.matrix import Cell, CheckSummary, cells, check_summaries
@@ -27,6 +35,9 @@ class Study:
     frontier: Frontier
     cells: tuple[Cell, ...]
     checks: tuple[CheckSummary, ...]
+    cases_changed: tuple[CaseSummary, ...]
+    changes: tuple[ChangeSummary, ...]
+    tampering: tuple[TamperSummary, ...]
     stages: tuple[StageSummary, ...]
     resources: tuple[ResourceUse, ...]
     offloads: tuple[Offload, ...]
@@ -59,6 +70,9 @@ def study(evidence: Evidence) -> Study:
         frontier=frontier(ordered),
         cells=cells(evidence.jobs, checks),
         checks=check_summaries(evidence.jobs, checks),
+        cases_changed=case_summaries(evidence.jobs, evidence.cases),
+        changes=change_summaries(evidence.jobs, evidence.changes),
+        tampering=tamper_summaries(evidence.jobs, evidence.changes),
         stages=summarize_stages(evidence.jobs, evidence.stages),
         resources=resources,
         offloads=offloads(evidence.jobs, resources),

@@ -37,6 +37,9 @@ class EndReason(StrEnum):
     NO_FINAL_EVENT = "no_final_event"  # the stream just stopped
 
 
+SUM = "sum"  # reason of a `TurnEnded` that tells, afterwards, tokens of turns that are past
+
+
 @dataclass(frozen=True, kw_only=True)
 class OutputSeen:
     """The agent wrote something (any byte on stdout or in its session file)."""
@@ -110,11 +113,15 @@ class QuotaSeen:
 
 @dataclass(frozen=True, kw_only=True)
 class AgentEnded:
-    """The adapter's reading of the agent's end, made when the process is gone."""
+    """The adapter's reading of the agent's end, made when the process is gone.
+
+    `run` is what a harness itself wrote about its end, if it did.
+    """
 
     reason: EndReason
     exit_code: int | None
     final_text: str = ""
+    run: "InnerRunEnded | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +164,59 @@ class RequestEnded:
     opening: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class InnerStageEnded:
+    """A stage that a harness ran by itself has ended, as the harness's own files tell.
+
+    `number` counts the stages of one supervised command from 1. `ok` is None where `word`, the harness's own, says
+    neither. `usage` and `cost_usd_micros` (as stated) are of this stage alone, `context_tokens` what its session
+    occupied at its end.
+    """
+
+    number: int
+    stage: str
+    run: str | None = None
+    iteration: int | None = None
+    task: str | None = None
+    model: str | None = None
+    word: str = ""
+    ok: bool | None = None
+    kill_reason: str | None = None
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    cost_usd_micros: int | None = None
+    seconds: float | None = None
+    session_id: str | None = None
+    context_tokens: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerRunEnded:
+    """A harness says that its run is over: in its own `word`, with its tasks `completed` and `left`."""
+
+    word: str
+    run: str | None = None
+    completed: int | None = None
+    left: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerStateSeen:
+    """A harness's state file has changed: what it is at, and how full its session's context is, as far as it says."""
+
+    stage: str | None = None
+    task: str | None = None
+    iteration: int | None = None
+    context_tokens: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TelemetryFault:
+    """A harness's file held something that could not be used: garbage, a torn line, a rewrite. Never fatal."""
+
+    file: str
+    fault: str
+
+
 Event = (
     OutputSeen
     | SessionStarted
@@ -170,4 +230,8 @@ Event = (
     | RequestStarted
     | RequestEnded
     | LimitsChanged
+    | InnerStageEnded
+    | InnerRunEnded
+    | InnerStateSeen
+    | TelemetryFault
 )

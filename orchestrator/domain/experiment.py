@@ -5,25 +5,23 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainValidator, model_validator
 from pydantic.functional_serializers import PlainSerializer
 
-from orchestrator.domain.durations import Seconds, compact_duration
+from orchestrator.domain.base import InsidePath, Model, Name, Text
+from orchestrator.domain.check import Check
+from orchestrator.domain.durations import compact_duration
 from orchestrator.domain.limits import Limits
+from orchestrator.domain.tampering import TamperPolicy, check_glob
 
-BUILT_IN_AGENTS = ("opencode", "mini", "codex", "claude", "gemini", "qwen", "pi", "reference")
+BUILT_IN_AGENTS = (
+    "opencode", "codex", "claude", "gemini", "qwen", "pi", "mini", "aider", "vibe", "openhands", "reference",
+)  # fmt: skip
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[^/\s]+@[^/\s:]+:")
 _REMOTE_SCHEMES = ("https://", "http://", "ssh://", "git://", "file://")
 # The published shapes of provider and forge keys. Values of `env` are stored with every job.
 _KEY_SHAPE = re.compile(r"(?:sk-|ghp_|gho_|github_pat_|glpat-|hf_|xox[abp]-|AKIA|AIza)[A-Za-z0-9_-]{12,}")
-
-
-def _check_name(value: str) -> str:
-    if not _NAME.fullmatch(value) or ".." in value or value.endswith((".lock", ".")):
-        raise ValueError("1-64 letters, digits, '.', '_' or '-', beginning with a letter or digit")
-    return value
 
 
 def _check_env(env: Mapping[str, str]) -> Mapping[str, str]:
@@ -56,39 +54,10 @@ def _check_revision(value: str) -> str:
     return value
 
 
-def _check_inside(value: str) -> str:
-    if not value or value.startswith(("/", "-", "~")) or ".." in value.split("/"):
-        raise ValueError("a path inside the repository, without '..'")
-    return value
-
-
-Name = Annotated[str, AfterValidator(_check_name)]
 RepoSource = Annotated[str, AfterValidator(_check_repo)]
 Env = Annotated[Mapping[str, str], AfterValidator(_check_env)]
-Text = Annotated[str, Field(min_length=1)]
 
 Scalar = str | int | float | bool | None
-
-
-class Model(BaseModel):
-    """Base of every file model: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Check(Model):
-    """A named check: a shell command of the user's, run in a clean checkout of the final commit. Exit 0 = pass.
-
-    Written as text it is the command.
-    """
-
-    run: str = Field(min_length=1)
-    timeout: Seconds = 300.0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _shorthand(cls, value: object) -> object:
-        return {"run": value} if isinstance(value, str) else value
 
 
 class Target(Model):
@@ -100,14 +69,18 @@ class Target(Model):
     base: Annotated[str, AfterValidator(_check_revision)] = Field(
         "HEAD", description="Branch, tag or commit; pinned to a full SHA at submit."
     )
-    task: Annotated[str, AfterValidator(_check_inside)] | None = Field(
-        None, description="Path of the task file, which must exist at the base."
-    )
+    task: InsidePath | None = Field(None, description="Path of the task file, which must exist at the base.")
     prompt: Text | None = Field(None, description="The task as text, instead of a file.")
     setup: Text | None = Field(None, description="Shell command that prepares a fresh worktree.")
     checks: Mapping[Name, Check] = Field(default_factory=dict, description="Commands that tell whether it worked.")
     plan: Text | None = Field(
         None, description="tasks: file with the tasks, the same for every profile; relative to this file."
+    )
+    protected: tuple[Annotated[str, AfterValidator(check_glob)], ...] = Field(
+        (), description="Globs of paths that the agent shall leave alone, beside tests, build files and the like."
+    )
+    tampering: TamperPolicy = Field(
+        TamperPolicy.REPORT, description="What follows when it did not: report, fail, or restore before the checks."
     )
 
     @model_validator(mode="after")
@@ -160,20 +133,40 @@ class Profile(Model):
         return tuple(dict.fromkeys((self.reasoning, self.build)))
 
 
+def _check_job_path(value: str) -> str:
+    inside = re.sub(r"^\{(worktree|home|tmp|logs)\}/", "", value)
+    if not inside or inside.startswith(("/", "~", "{")) or ".." in inside.split("/") or "\0" in inside:
+        raise ValueError("a path in the worktree, or one that begins with {worktree}/, {home}/, {tmp}/ or {logs}/")
+    return value
+
+
+JobPath = Annotated[str, AfterValidator(_check_job_path)]
+
+
+class Telemetry(Model):
+    """Files in which a harness tells about the stages that it runs by itself. They are read while it writes them."""
+
+    iterations: JobPath | None = Field(None, description="JSON lines: one for each stage that ended.")
+    runs: JobPath | None = Field(None, description="JSON lines: one for each run that ended.")
+    state: JobPath | None = Field(None, description="A JSON object that is written anew: what it is at.")
+
+
 class CommandAgent(Model):
-    """Any program as agent. Placeholders in `command` and `env`: {prompt_file} {base_url} {model} {worktree}
-    {session} {api_key}; the prompt is also given on standard input unless `stdin` is false."""
+    """Any program as agent. Placeholders in `command` and `env`: {prompt_file} {base_url} {model} {worktree} {home}
+    {tmp} {logs} {session} {api_key}; the prompt is also given on standard input unless `stdin` is false."""
 
     command: tuple[str, ...] = Field(min_length=1)
     env: Env = Field(default_factory=dict)
     stdin: bool = Field(True, strict=True)
     version: tuple[str, ...] | None = Field(None, min_length=1, description="Command that prints the version.")
+    telemetry: Telemetry | None = Field(None, description="What a harness writes about its own stages.")
 
 
-LoopName = Literal["single", "staged", "tasks"]
+LoopName = Literal["single", "staged", "tasks", "external"]
 # What each loop reads; anything else would be measured without an effect.
 LOOP_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "single": (),
+    "external": (),
     "staged": ("max_builds",),
     "tasks": (
         "max_decompose_depth",

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from orchestrator.domain.base import Model, Name
 from orchestrator.domain.durations import Seconds
-from orchestrator.domain.experiment import Model, Name
 from orchestrator.domain.usage import Prices
 from orchestrator.domain.window import WHOLE, Kind, WindowSpec
 from orchestrator.domain.zones import DEFAULT_BEHAVIOUR, Behaviour, Zone

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from orchestrator.domain.experiment import Check, CommandAgent, Model
+from orchestrator.domain.base import Model
+from orchestrator.domain.check import PinnedCheck
+from orchestrator.domain.experiment import CommandAgent
 from orchestrator.domain.fleet import LeasePolicy, ModelPrices, Protocol
 from orchestrator.domain.limits import Limits
+from orchestrator.domain.tampering import TamperPolicy
 
 
 class ModelSpec(Model):
@@ -37,15 +40,17 @@ class TargetSpec(Model):
     sha: str
     task_text: str
     setup: str | None = None
-    checks: Mapping[str, Check] = Field(default_factory=dict)
+    checks: Mapping[str, PinnedCheck] = Field(default_factory=dict)
+    protected: tuple[str, ...] = ()
+    tampering: TamperPolicy = TamperPolicy.REPORT
     plan: tuple[str, ...] = Field(
         (), description="The tasks of the loop `tasks`; empty: each run makes its own plan."
     )
 
     @property
-    def visible_checks(self) -> Mapping[str, Check]:
+    def visible_checks(self) -> Mapping[str, PinnedCheck]:
         """The checks that may steer a run; what is hidden only judges it."""
-        return {name: check for name, check in self.checks.items() if not getattr(check, "hidden", False)}
+        return {name: check for name, check in self.checks.items() if not check.hidden}
 
 
 class JobSpec(Model):
@@ -75,8 +80,11 @@ class JobSpec(Model):
 
         These are what its first stage uses, and whatever is held for whole attempts. A resource that is held per
         stage is taken when its stage comes; nothing that is held per stage is kept while waiting for another, so
-        attempts cannot block each other. A `single` loop uses the build model only.
+        attempts cannot block each other. A `single` loop uses the build model only; of an `external` one nobody
+        knows which model it asks when, so it holds all that it may use.
         """
+        if self.loop == "external":
+            return tuple(sorted({model.resource for model in self.models.values()}))
         roles = ("build",) if self.loop == "single" else ("reasoning", "build")
         first = self.models[roles[0]].resource
         used = (self.models[role] for role in roles)

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from orchestrator.domain.check import Check, HiddenPack, PinnedCheck
 from orchestrator.domain.errors import Fault, InvalidInput
 from orchestrator.domain.experiment import (
     LOOP_PARAMETERS,
+    CommandAgent,
     Experiment,
     Profile,
     Rule,
@@ -26,6 +28,7 @@ from orchestrator.domain.experiment import (
 from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.jobspec import JobSpec, ModelSpec, TargetSpec
 from orchestrator.domain.limits import Limits
+from orchestrator.domain.tampering import TamperPolicy
 
 # Part of every hash. Raise it when the meaning of the hashed content changes, so that results are never pooled
 # over such a change.
@@ -40,6 +43,7 @@ class PinnedTarget:
 
     sha: str
     task_text: str
+    packs: Mapping[str, HiddenPack] = field(default_factory=dict)  # by name of the check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +150,27 @@ def target_identity(target: TargetSpec) -> Json:
         "sha": target.sha,
         "task": hashlib.sha256(target.task_text.encode("utf-8")).hexdigest(),
         "setup": target.setup,
-        "checks": {name: {"run": check.run, "timeout": check.timeout} for name, check in target.checks.items()},
+        "checks": {name: _check_identity(check) for name, check in target.checks.items()},
+        **_set(
+            protected=list(target.protected),
+            tampering="" if target.tampering is TamperPolicy.REPORT else target.tampering.value,
+        ),
     }
+
+
+def _check_identity(check: PinnedCheck) -> Json:
+    """What can change a check's verdict. How its cases are read cannot, and what is off is not named: a check that
+    uses nothing new keeps the hash that it had before there was anything new."""
+    reruns: Json = {"times": check.reruns, "flaky": check.flaky} if check.reruns else {}
+    return {
+        "run": check.run,
+        "timeout": check.timeout,
+        **_set(hidden=check.hidden, files=check.pack.sha256 if check.pack else "", reruns=reruns),
+    }
+
+
+def _set(**values: Json) -> dict[str, Json]:
+    return {name: value for name, value in values.items() if value}
 
 
 def profile_identity(spec: JobSpec, prompts_hash: str) -> Json:
@@ -161,13 +184,19 @@ def profile_identity(spec: JobSpec, prompts_hash: str) -> Json:
     return {
         "agent": spec.agent,
         "agent_version": spec.agent_version,
-        "command": spec.command.model_dump(mode="json") if spec.command else None,
+        "command": _command_identity(spec.command) if spec.command else None,
         "models": {role: _model_identity(spec.models[role]) for role in roles},
         "loop": loop,
         "prompts": {"built_in": prompts_hash, "own": _digests(spec.prompts)} if spec.prompts else prompts_hash,
         "limits": spec.limits.model_dump(mode="json"),
         "env": dict(spec.env),
     }
+
+
+def _command_identity(command: CommandAgent) -> Json:
+    """Without telemetry where there is none: agents that have none stay what they were."""
+    dumped: dict[str, Json] = command.model_dump(mode="json", exclude=None if command.telemetry else {"telemetry"})
+    return dumped
 
 
 def _digests(texts: Mapping[str, str]) -> Json:
@@ -245,9 +274,15 @@ def _target_spec(target: Target, pin: PinnedTarget, given: Given) -> TargetSpec:
         sha=pin.sha,
         task_text=pin.task_text,
         setup=target.setup,
-        checks=target.checks,
+        checks={name: _pin(check, pin.packs.get(name)) for name, check in target.checks.items()},
+        protected=target.protected,
+        tampering=target.tampering,
         plan=given.plans[target.plan] if target.plan else (),
     )
+
+
+def _pin(check: Check, pack: HiddenPack | None) -> PinnedCheck:
+    return PinnedCheck.model_validate({**check.model_dump(exclude={"files"}), "pack": pack})
 
 
 def _models(profile: Profile, fleet: Fleet) -> dict[str, ModelSpec]:

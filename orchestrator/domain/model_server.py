@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from orchestrator.domain.experiment import Model
+from orchestrator.domain.base import Model
 
 
 class Health(StrEnum):

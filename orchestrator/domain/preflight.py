@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 
-from orchestrator.domain.experiment import CommandAgent, Model
+from pydantic import Field
+
+from orchestrator.domain.base import Model
+from orchestrator.domain.experiment import CommandAgent
 
 
 class TargetQuestion(Model):
@@ -14,6 +17,9 @@ class TargetQuestion(Model):
     base: str
     task: str | None
     prompt: str | None
+    hidden: Mapping[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="Git's names of the contents that each hidden check brings."
+    )
 
 
 class Question(Model):

@@ -4,8 +4,11 @@ Pure: `now` is an argument (seconds on the boot-time clock) and never goes back.
 in which it saw them, calls `tick` no later than `next_deadline`, and carries out an `end` by killing the process
 tree. The first `end` is final: later calls repeat it.
 
+A harness that runs stages by itself is guarded by what its own files tell of them, as `inner_guard` says.
+
 Three clocks. Wall time runs from the attempt's start and stops for nothing. Stage time and silence stand still while
 a provider's rate limit makes the agent wait: from the refusal until the wait it named is over or a model answers.
+Stage time begins anew with each stage of a harness.
 Silence is the time since the last progress: output, a finished turn or tool, an answered request. A request that is
 begun or refused is none, so an agent ends by silence whether its model or its tool is the silent one. Silence behind
 an error of the provider that nothing overcame has that error's outcome: many agents retry without a word.
@@ -28,19 +31,24 @@ from orchestrator.domain.context_guard import ContextGuard
 from orchestrator.domain.cycles import SameErrors, repeated_period
 from orchestrator.domain.decision import CONTINUE, Action, Decision
 from orchestrator.domain.events import (
+    SUM,
     AgentEnded,
     Compacted,
     ErrorKind,
     ErrorSeen,
     Event,
+    InnerStageEnded,
+    InnerStateSeen,
     LimitsChanged,
     OutputSeen,
     QuotaSeen,
     RequestEnded,
     RequestStarted,
+    TelemetryFault,
     ToolCalled,
     TurnEnded,
 )
+from orchestrator.domain.inner_guard import InnerGuard
 from orchestrator.domain.limit_waits import LimitWaits
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.outcome import Outcome, outcome_of_error
@@ -50,8 +58,8 @@ from orchestrator.domain.usage import Prices, TokenUsage, add_known, cost_usd_mi
 _RATE_LIMITS = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.OVERLOADED})
 # Nobody waits these out in place: the first is over in hours, the second when somebody pays.
 _PARKING = frozenset({ErrorKind.USAGE_LIMIT, ErrorKind.QUOTA_EXHAUSTED})
-# What an agent calls an answer of which it keeps the status alone.
-_VAGUE = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.UNKNOWN})
+# What may be any refusal, told by who does not know which.
+_VAGUE = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.AGENT, ErrorKind.UNKNOWN})
 # What the request itself is refused for: sending the same again cannot help.
 _OWN_FAULT = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.CONTEXT_OVERFLOW})
 
@@ -92,6 +100,9 @@ class Watch:
         self.reset_epoch: float | None = None
         self.last_error: ErrorSeen | None = None  # after which no model has answered
         self.decision = CONTINUE
+        self.inner = InnerGuard(frame.limits)
+        # When the stage's clock began, and what had been waited by then: it begins anew with each inner stage.
+        self._stage_began = frame.started_at, 0.0
         self._last_sign = frame.started_at
         self._waits = LimitWaits()
         self._refusals = SameErrors()
@@ -163,6 +174,10 @@ class Watch:
                 self._request(event, now)
             case ErrorSeen():
                 self._error(event, now)
+            case InnerStageEnded():
+                self._inner_stage(event, now)
+            case InnerStateSeen() if event.context_tokens is not None:
+                self._context.occupy(TokenUsage(input=event.context_tokens))
             case ToolCalled():
                 self.tool_calls += 1
                 self._calls.append(f"{event.tool}\0{event.signature}")
@@ -179,6 +194,7 @@ class Watch:
         """Guard by other limits from now on. An end that was decided stays."""
         self.frame = replace(self.frame, limits=limits)
         self._calls = deque(self._calls, maxlen=4 * limits.max_repeated_calls)
+        self.inner.retune(limits)
 
     def tick(self, now: float) -> Decision:
         """Take the clock into account."""
@@ -209,7 +225,8 @@ class Watch:
     @property
     def _stage_deadline(self) -> float:
         """Stands only while nothing waits."""
-        return self.frame.started_at + self.frame.limits.stage_timeout + self.rate_limit_wait_seconds
+        began, waited = self._stage_began
+        return began + self.frame.limits.stage_timeout + self.rate_limit_wait_seconds - waited
 
     @property
     def _idle_deadline(self) -> float:
@@ -217,7 +234,8 @@ class Watch:
         return self._last_sign + self.frame.limits.idle_timeout
 
     def _turn(self, event: TurnEnded, now: float) -> None:
-        self._answered(now)
+        if event.reason != SUM:
+            self._answered(now)
         self.turns += 0 if event.subagent else 1
         self.stream_usage += event.usage
         self.stated_cost_usd_micros = add_known(self.stated_cost_usd_micros, event.cost_usd_micros)
@@ -226,6 +244,14 @@ class Watch:
         if not event.subagent:
             self._context.occupy(event.usage)
             self._latest_turn = max(self._latest_turn, self.turns)
+
+    def _inner_stage(self, event: InnerStageEnded, now: float) -> None:
+        self.inner.saw(event)
+        self.stream_usage += event.usage
+        self.stated_cost_usd_micros = add_known(self.stated_cost_usd_micros, event.cost_usd_micros)
+        self._stage_began = now, self.rate_limit_wait_seconds
+        if event.context_tokens is not None:
+            self._context.occupy(TokenUsage(input=event.context_tokens))
 
     def _request(self, event: RequestEnded, now: float) -> None:
         self.requests += 1
@@ -246,8 +272,7 @@ class Watch:
             self._answered(now)
 
     def _error(self, error: ErrorSeen, now: float) -> None:
-        if not _repeats_vaguely(error, self.last_error):
-            self.last_error = error
+        self.last_error = _fuller(self.last_error, error)
         if error.kind not in _RATE_LIMITS | _PARKING:
             return
         self.reset_epoch = error.resets_at_epoch or self.reset_epoch
@@ -307,7 +332,8 @@ class Watch:
         if self._waits.until is not None:
             return None
         if now >= self._stage_deadline:
-            working = now - frame.started_at - self.rate_limit_wait_seconds
+            began, waited = self._stage_began
+            working = now - began - (self.rate_limit_wait_seconds - waited)
             return self._end(Outcome.STAGE_TIMEOUT, f"{working:.1f} s of {limits.stage_timeout:g} s working time")
         if now >= self._idle_deadline:
             return self._silence(now)
@@ -331,6 +357,9 @@ class Watch:
         cost = frame.cost_before_usd_micros + (self.spent_usd_micros or 0)
         if limits.max_cost_usd is not None and cost >= limits.max_cost_usd * 1e6:
             return self._end(Outcome.COST_LIMIT, f"{cost / 1e6:.4f} of {limits.max_cost_usd:g} USD")
+        inner = self.inner.judge(limits)
+        if inner is not None and inner.outcome is not None:
+            return self._end(inner.outcome, inner.detail)
         if self._compactions.loop is not None:
             return self._end(Outcome.COMPACTION_FAILED, self._compactions.loop)
         period = repeated_period(tuple(self._calls), limits.max_repeated_calls)
@@ -346,13 +375,18 @@ class Watch:
         return None
 
 
+_NO_PROGRESS = (RequestStarted, AgentEnded, ErrorSeen, QuotaSeen, LimitsChanged, TelemetryFault)
+
+
 def _is_progress(event: Event) -> bool:
     """Whether an event breaks the silence: a refusal does not, however often an agent tries again."""
     if isinstance(event, RequestEnded):
         return event.error is None
-    return not isinstance(event, RequestStarted | AgentEnded | ErrorSeen | QuotaSeen | LimitsChanged)
+    return not isinstance(event, _NO_PROGRESS)
 
 
-def _repeats_vaguely(error: ErrorSeen, last: ErrorSeen | None) -> bool:
-    """Whether an agent tells again, in coarser words, what the gateway has told of the same answer."""
-    return last is not None and error.kind in _VAGUE and error.status == last.status
+def _fuller(known: ErrorSeen | None, told: ErrorSeen) -> ErrorSeen:
+    """The more telling of two errors without an answer between them: agents repeat the provider's with less."""
+    vague = known is not None and told.kind in (known.kind, *_VAGUE)
+    timeless = told.retry_after_seconds is None and told.resets_at_epoch is None
+    return known if known is not None and vague and timeless else told

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from orchestrator.files.cross import (
     sound_parts,
 )
 from orchestrator.files.given import read_given
+from orchestrator.files.hidden import HiddenFiles, read_hidden
 from orchestrator.files.source import home_expanded, read_text
 from orchestrator.files.toml_tree import parse_toml
 from orchestrator.files.tree import Data, Tree, check_values
@@ -46,6 +47,7 @@ class Loaded:
     fleet: Fleet
     path: Path
     given: Given = NOTHING_GIVEN
+    hidden: HiddenFiles = field(default_factory=HiddenFiles)
 
 
 def load_experiment(path: Path | str, *, agents: Collection[str] = BUILT_IN_AGENTS) -> Loaded:
@@ -67,11 +69,12 @@ def load_experiment(path: Path | str, *, agents: Collection[str] = BUILT_IN_AGEN
         given, others = read_given(tree, parts, path.parent)
     if experiment and not tree.faults:
         check_matrix(tree, experiment)
+    hidden = read_hidden(tree, experiment, path.absolute().parent) if experiment else HiddenFiles()
     files = [tree, *([fleet_tree] if fleet_tree else []), *others]
     _raise_faults([fault for one in files for fault in one.faults])
     assert experiment is not None  # no faults
     assert fleet is not None
-    return Loaded(experiment=experiment, fleet=fleet, path=path, given=given)
+    return Loaded(experiment=experiment, fleet=fleet, path=path, given=given, hidden=hidden)
 
 
 def load_fleet(path: Path | str) -> Fleet:

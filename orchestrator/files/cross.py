@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.domain.experiment import LOOP_PARAMETERS, Loop, Profile, Target, loop_parameter_names
+from orchestrator.domain.experiment import LOOP_PARAMETERS, Experiment, Loop, Profile, Target, loop_parameter_names
 from orchestrator.files.tree import Data, Path, Tree
 from orchestrator.files.words import mapping, names, sequence, show
 
@@ -107,6 +107,8 @@ def check_profiles(tree: Tree, parts: Parts, fleet: Tree | None, agents: Collect
                 found=f"reasoning {profile.reasoning!r}, build {profile.build!r}",
                 accepted="'loop: staged', or one model for this profile",
             )
+    if parts.loop and parts.loop.kind == "external":
+        _check_harnesses(tree, parts, agents)
     everybody_chooses = bool(parts.profiles) and all(profile.agent for profile in parts.profiles.values())
     agent = tree.get("agent")
     if isinstance(agent, str) and not (everybody_chooses and agent in known):
@@ -114,6 +116,19 @@ def check_profiles(tree: Tree, parts: Parts, fleet: Tree | None, agents: Collect
     for own in mapping(tree.get("agents")):
         if own in agents:
             tree.fault(("agents", own), "is the name of a built-in agent", accepted="another name")
+
+
+def _check_harnesses(tree: Tree, parts: Parts, built_in: Collection[str]) -> None:
+    """A built-in agent does one stage, and knows nothing of running several."""
+    default = tree.get("agent") or Experiment.model_fields["agent"].default
+    for name, profile in parts.profiles.items():
+        if (agent := profile.agent or default) in built_in:
+            tree.fault(
+                ("profiles", name, "agent") if profile.agent else ("loop",),
+                "is the loop of a harness, and the agent is none" if not profile.agent else "is no harness",
+                found=show(agent),
+                accepted="one of your own 'agents', with 'telemetry'",
+            )
 
 
 def _check_models(tree: Tree, name: str, profile: Profile, models: Mapping[str, Data]) -> None:

@@ -9,7 +9,7 @@ from orchestrator.domain.prompts import PLACEHOLDERS, template_faults
 from orchestrator.domain.tasks import MAX_TASKS, MAX_TEXT_CHARS
 from orchestrator.files.cross import Parts
 from orchestrator.files.source import home_expanded, read_text
-from orchestrator.files.tree import Data, Tree
+from orchestrator.files.tree import Data, Tree, check_values
 from orchestrator.files.tree import Path as Place
 from orchestrator.files.words import mapping, names, sequence, show
 from orchestrator.files.yaml_tree import parse_yaml
@@ -62,7 +62,7 @@ def _prompts(reader: _Reader, parts: Parts) -> Iterator[tuple[str, str | None]]:
         for stage, name in mapping(holder).items():
             if not isinstance(name, str) or not name or parts.loop is None:
                 continue
-            stages = PLACEHOLDERS[parts.loop.kind]
+            stages = PLACEHOLDERS.get(parts.loop.kind, {})
             if stage not in stages:
                 message = f"is no stage of the loop {parts.loop.kind!r}"
                 tree.fault((*place, stage), message, accepted=names(stages, stage))
@@ -77,6 +77,8 @@ def _check_template(reader: _Reader, place: Place, name: str, text: str, loop: s
     if len(text) > _PROMPT_CHARS:
         accepted = f"at most {_PROMPT_CHARS} characters"
         reader.tree.fault(place, "names a file that is too large", found=str(len(text)), accepted=accepted)
+    if "\0" in text:
+        reader.tree.fault(place, "names a file that holds a character that no command can carry", found=name)
     for fault in template_faults(loop, str(place[-1]), text):
         line = f"{name}, line {fault.line}" if fault.line else name
         found = f"{fault.found} in {line}" if fault.found else line
@@ -100,6 +102,7 @@ def _plans(reader: _Reader, parts: Parts) -> Iterator[tuple[str, tuple[str, ...]
 def _plan(file: Tree, text: str) -> tuple[str, ...]:
     """The tasks of a plan file: texts, or what `why --json` printed, of which parts and repairs are left out."""
     parse_yaml(text, file)
+    check_values(file)
     if file.data is None:
         return ()
     listed = mapping(file.data).get("tasks") if isinstance(file.data, Mapping) else file.data

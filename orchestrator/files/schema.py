@@ -8,6 +8,7 @@ import json
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaValue
 
+from orchestrator.domain.check import ReportFormat
 from orchestrator.domain.durations import MAX_DURATION_SECONDS
 from orchestrator.domain.experiment import Experiment, Loop, limit_names, loop_parameter_names
 from orchestrator.domain.fleet import Fleet
@@ -39,6 +40,7 @@ def experiment_schema() -> JsonSchemaValue:
             short = {"enum": definitions[name]["properties"]["kind"]["enum"], "description": meaning}
         definitions[name] = {"anyOf": [short, definitions[name]]}
     _accept_model_key(definitions["Profile"]["anyOf"][1])
+    _accept_short_report(definitions)
     definitions["Target"]["allOf"] = [_either("repo", "worktree"), _either("task", "prompt")]
     schema["properties"]["limits"] = _limits(schema["properties"]["limits"]["description"])
     definitions["Duration"] = _DURATION
@@ -82,6 +84,23 @@ def _accept_model_key(profile: JsonSchemaValue) -> None:
     both = {"required": ["reasoning", "build"], "not": {"required": ["model"]}}
     neither = {"not": {"anyOf": [{"required": ["reasoning"]}, {"required": ["build"]}]}}
     profile["oneOf"] = [{"required": ["model"], **neither}, both]
+
+
+def _accept_short_report(definitions: JsonSchemaValue) -> None:
+    formats = {"enum": definitions["ReportFormat"]["enum"], "description": "The format of the check's output."}
+    file = {"type": "string", "minLength": 1}
+    by_format = {
+        "type": "object",
+        "properties": {name: file for name in formats["enum"] if name != ReportFormat.NONE},
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+        "description": "A format, and the file in that format in the checkout.",
+    }
+    definitions["Report"] = {"anyOf": [formats, by_format]}
+    files = definitions["Check"]["anyOf"][1]["properties"]["files"]
+    many = {key: files.pop(key) for key in ("type", "items")}
+    files["anyOf"] = [file, many]
 
 
 def _limits(description: str) -> JsonSchemaValue:

@@ -7,26 +7,30 @@ from enum import Enum
 
 from orchestrator.analysis.judge import end_word, group_checks, is_solved, standing
 from orchestrator.analysis.measure import Measure
-from orchestrator.analysis.rows import CheckRow, JobRow, StageRow
+from orchestrator.analysis.rows import CheckRow, JobRow, StageRow, by_job
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.summary import VariantSummary
 from orchestrator.reports.options import ReportOptions
-from orchestrator.reports.words import AGENT_TEXT_LIMIT, foreign_text
+from orchestrator.reports.words import AGENT_TEXT_LIMIT, foreign_text, one_line
 
 SCHEMA = "bakeoff-report/1"
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
+# Of summed-up cases and paths. Those of one job are bounded where they are recorded.
+MAX_CASES = 5000
+
 _WITHHELD = {"final_text", "error_text"}
+# Names that agents gave: shown, and harmless to look at.
+_NAMES = {"case", "path", "replaced"}
 
 
 def document(study: Study, options: ReportOptions) -> dict[str, Json]:
     """The document as JSON values. Unknown is null. Texts of agents are null unless asked for."""
     evidence = study.evidence
     checks = group_checks(evidence.checks)
-    stages: dict[int, list[StageRow]] = {}
-    for stage in evidence.stages:
-        stages.setdefault(stage.job_id, []).append(stage)
+    stages = by_job(evidence.stages)
+    cases, changes = by_job(evidence.cases), by_job(evidence.changes)
     return {
         "schema": SCHEMA,
         "experiment": evidence.experiment,
@@ -43,8 +47,22 @@ def document(study: Study, options: ReportOptions) -> dict[str, Json]:
         "resources": _plain(study.resources, options),
         "local_shares": _plain(study.offloads, options),
         "checks": _plain(study.checks, options),
+        "cases": {
+            "changed": _plain(study.cases_changed[:MAX_CASES], options),
+            "left_out": max(0, len(study.cases_changed) - MAX_CASES),
+            "cut": evidence.cases_cut,
+        },
+        "tampering": _plain(study.tampering, options),
+        "protected_changes": _plain(study.changes[:MAX_CASES], options),
         "legacy_scores": _plain(study.legacy, options),
-        "jobs": [_job(job, checks.get(job.job_id, []), stages.get(job.job_id, []), options) for job in evidence.jobs],
+        "jobs": [
+            {
+                **_job(job, checks.get(job.job_id, []), stages.get(job.job_id, []), options),
+                "case_changes": _plain(cases.get(job.job_id, []), options),
+                "changes_to_judges": _plain(changes.get(job.job_id, []), options),
+            }
+            for job in evidence.jobs
+        ],
         "machine_notes": _plain(evidence.notes, options),
     }
 
@@ -70,7 +88,7 @@ def _summary(study: Study, entry: VariantSummary) -> Json:
     }
 
 
-def _job(job: JobRow, checks: list[CheckRow], stages: list[StageRow], options: ReportOptions) -> Json:
+def _job(job: JobRow, checks: list[CheckRow], stages: list[StageRow], options: ReportOptions) -> dict[str, Json]:
     made = _plain(job, options)
     assert isinstance(made, dict)
     return {
@@ -107,6 +125,8 @@ def _fields(value: object, options: ReportOptions) -> Json:
         found = getattr(value, entry.name)
         if entry.name in _WITHHELD:
             made[entry.name] = foreign_text(found, AGENT_TEXT_LIMIT) if options.agent_text and found else None
+        elif entry.name in _NAMES:
+            made[entry.name] = one_line(found) if isinstance(found, str) else [one_line(one) for one in found]
         else:
             made[entry.name] = _plain(found, options)
     if isinstance(value, Measure):

@@ -1,12 +1,11 @@
 """The report as one HTML file that needs no network, no script and no other file."""
 
-from collections.abc import Mapping, Sequence
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from orchestrator.analysis.judge import group_checks
-from orchestrator.analysis.rows import StageRow
+from orchestrator.analysis.rows import by_job
 from orchestrator.analysis.study import Study
 from orchestrator.reports import tables, words
 from orchestrator.reports.html_parts import (
@@ -75,14 +74,9 @@ def render(study: Study, options: ReportOptions) -> str:
             stage_bars=stage_bars(study),
             stage_tones=stage_tones(study),
             job_checks=group_checks(evidence.checks),
-            job_stages=_group_stages(evidence.stages),
+            job_stages=by_job(evidence.stages),
+            job_cases=by_job(evidence.cases),
+            job_changes=by_job(evidence.changes),
             tables={table.key: table for table in tables.all_tables(study)},
         )
     )
-
-
-def _group_stages(stages: Sequence[StageRow]) -> Mapping[int, Sequence[StageRow]]:
-    grouped: dict[int, list[StageRow]] = {}
-    for stage in stages:
-        grouped.setdefault(stage.job_id, []).append(stage)
-    return grouped

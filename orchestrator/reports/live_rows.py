@@ -20,7 +20,7 @@ from orchestrator.storage.machines import closed_resources
 
 def live_view(database: Database, experiment: str, now: datetime) -> LiveView:
     """Where everything stands. Raises NotFound for an unknown experiment."""
-    evidence = load_evidence(database, experiment, now)
+    evidence = load_evidence(database, experiment, now, with_cases=False)
     checks = group_checks(evidence.checks)
     current: dict[int, StageRow] = {}
     for stage in evidence.stages:

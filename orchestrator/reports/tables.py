@@ -3,8 +3,7 @@
 from orchestrator.analysis.judge import Standing, word_standing
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.summary import VariantSummary
-from orchestrator.domain.check import CheckStatus
-from orchestrator.reports import tables_use
+from orchestrator.reports import tables_checks, tables_use
 from orchestrator.reports.symbols import symbol
 from orchestrator.reports.table import Table
 from orchestrator.reports.words import duration, mean_of, money, share, spaced
@@ -159,30 +158,6 @@ def denominators(study: Study) -> Table:
     )
 
 
-def checks(study: Study) -> Table:
-    """The correctness matrix: check by variant, passed of run, beside the untouched base."""
-    rows = []
-    for entry in study.checks:
-        counts = [entry.by_label.get(label) for label in study.labels]
-        cells = ["–" if found is None else _check_text(found) for found in counts]
-        rows.append((f"{entry.target}: {entry.name}", entry.baseline.value if entry.baseline else "unknown", *cells))
-    return Table(
-        key="checks",
-        title="Checks on the final commits",
-        columns=("check", "untouched base", *study.labels),
-        rows=tuple(rows),
-        note="Passed of judged; e = no answer (error or not run). A check that passes on the untouched base "
-        "shows only that nothing broke.",
-    )
-
-
-def _check_text(found: object) -> str:
-    counts = dict(found) if isinstance(found, dict) else {}
-    passed, failed = counts.get(CheckStatus.PASS, 0), counts.get(CheckStatus.FAIL, 0)
-    silent = counts.get(CheckStatus.ERROR, 0) + counts.get(CheckStatus.NOT_RUN, 0)
-    return f"{passed}/{passed + failed}" + (f" +{silent}e" if silent else "")
-
-
 def advice(study: Study) -> Table:
     """Which profile for which wish."""
     return Table(
@@ -204,7 +179,10 @@ def all_tables(study: Study) -> tuple[Table, ...]:
         advice(study),
         denominators(study),
         ends(study),
-        checks(study),
+        tables_checks.checks(study),
+        tables_checks.cases(study),
+        tables_checks.tampering(study),
+        tables_checks.changes(study),
         tables_use.stages(study),
         tables_use.times(study),
         tables_use.quota(study),

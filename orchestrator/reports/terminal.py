@@ -9,7 +9,8 @@ from rich.text import Text
 
 from orchestrator.analysis.study import Study
 from orchestrator.reports.table import Table
-from orchestrator.reports.tables import all_tables, checks, short_comparison
+from orchestrator.reports.tables import all_tables, short_comparison
+from orchestrator.reports.tables_checks import checks
 from orchestrator.reports.words import one_line
 
 

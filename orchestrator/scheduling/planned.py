@@ -61,7 +61,11 @@ def make_plan(
     New jobs go behind this experiment's own jobs of the same priority that are still open, and take turns with other
     experiments' from where `turns` says that those are. Blocks that `known` tells to be long come first.
     """
-    pinned = {name: PinnedTarget(sha=t.sha, task_text=t.task_text) for name, t in answer.targets.items()}
+    packs = loaded.hidden.packs
+    pinned = {
+        name: PinnedTarget(sha=t.sha, task_text=t.task_text, packs=packs.get(name, {}))
+        for name, t in answer.targets.items()
+    }
     versions = {name: agent.version for name, agent in answer.agents.items()}
     cells = [
         _Planned(cell, cell.spec.needs(), seconds)

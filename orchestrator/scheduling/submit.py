@@ -1,6 +1,6 @@
 """From a loaded experiment to jobs in the database: pin, preflight, expand, and insert what is not there yet."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -38,6 +38,7 @@ def ask_machine(loaded: Loaded) -> Answer:
                 base=target.base,
                 task=target.task,
                 prompt=target.prompt,
+                hidden=loaded.hidden.git_names(target.label),
             )
             for target in experiment.targets
         ),
@@ -142,6 +143,15 @@ def submit(planned: Plan, database: Database, now: datetime) -> Submitted:
     return Submitted(added, forget_unneeded(database, fleet))
 
 
+def _packs(loaded: Loaded, targets: Iterable[TargetSpec]) -> list[store.NewPack]:
+    """The hidden files of these targets, each once."""
+    packs = {check.pack.sha256: check.pack for target in targets for check in target.checks.values() if check.pack}
+    return [
+        store.NewPack(sha256=name, size_bytes=pack.size_bytes, content=loaded.hidden.blob(name))
+        for name, pack in packs.items()
+    ]
+
+
 def _store_jobs(planned: Plan, database: Database, now: datetime) -> int:
     loaded = planned.loaded
     cells = {job.cell.cell_hash: job.cell for job in planned.jobs}
@@ -158,6 +168,7 @@ def _store_jobs(planned: Plan, database: Database, now: datetime) -> int:
             store.NewTarget(label=label, sha=target.sha, content_hash=target_hash[label], spec=dumped.target(target))
             for label, target in targets.items()
         ],
+        new_packs=_packs(loaded, targets.values()),
         new_cells=[
             store.NewCell(
                 target_hash=target_hash[cell.spec.target.label],

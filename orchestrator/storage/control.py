@@ -11,6 +11,7 @@ from orchestrator.domain.states import FINAL_JOB_STATES, JOB_MOVES, JobState, so
 from orchestrator.storage.dispatch import split_needs
 from orchestrator.storage.engine import Database, lock_in_order, one_at_a_time
 from orchestrator.storage.history import turns_among
+from orchestrator.storage.imports import IMPORTED_QUEUE
 from orchestrator.storage.tables import attempts, cells, experiments, is_in, jobs
 
 
@@ -87,12 +88,15 @@ def cancel(database: Database, selection: Selection, reason: str, now: datetime)
 
 
 def requeue(database: Database, selection: Selection) -> int:
-    """Give ended jobs another try; their earlier attempts stay on record. Returns how many."""
+    """Give ended jobs another try; their earlier attempts stay on record. Returns how many.
+
+    What was imported stays as it is: it was never run here.
+    """
     ended = sources(JOB_MOVES, "requeue") - {JobState.RUNNING}
     with database.write() as connection:
         return connection.execute(
             jobs.update()
-            .where(locked(connection, selection), jobs.c.state.in_(ended))
+            .where(locked(connection, selection), jobs.c.state.in_(ended), jobs.c.queue != IMPORTED_QUEUE)
             .values(
                 state=JobState.READY,
                 cancel_requested=False,

@@ -9,14 +9,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orchestrator.analysis.rows import CheckRow, Evidence, JobRow, ProfileRow, StageRow
-from orchestrator.domain.check import CheckStatus
+from orchestrator.analysis.rows import Evidence, JobRow, MachineNote, ProfileRow, StageRow
 from orchestrator.domain.errors import NotFound
+from orchestrator.domain.harness import parent_ordinal
 from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.states import JobState
 from orchestrator.domain.usage import TokenUsage
+from orchestrator.storage.check_evidence import CaseEvidence, case_evidence, change_rows, check_rows
 from orchestrator.storage.engine import Database
-from orchestrator.storage.tables import attempts, cells, checks, experiments, jobs, stages
+from orchestrator.storage.tables import attempts, cells, experiments, jobs, stages
 from orchestrator.storage.tasks import TaskCount, task_counts
 
 _NOT_WORK = frozenset({OutcomeClass.INFRA, OutcomeClass.USER})
@@ -29,13 +30,18 @@ def experiment_names(database: Database) -> list[str]:
         return list(connection.execute(query).scalars())
 
 
-def load_evidence(database: Database, experiment: str, now: datetime, *, with_stages: bool = True) -> Evidence:
-    """Everything measured for an experiment. Raises NotFound with the names that exist."""
+def load_evidence(database: Database, experiment: str, now: datetime, *, with_cases: bool = True) -> Evidence:
+    """Everything measured for an experiment, but for test cases and changed tests where `with_cases` is false.
+
+    Raises NotFound with the names that exist.
+    """
     with database.snapshot() as connection:
-        found = connection.execute(sa.select(experiments.c.id).where(experiments.c.name == experiment)).scalar()
-        if found is None:
+        query = sa.select(experiments.c.id, experiments.c.spec).where(experiments.c.name == experiment)
+        row = connection.execute(query).one_or_none()
+        if row is None:
             names = ", ".join(experiment_names(database)) or "none yet"
             raise NotFound(f"no experiment {experiment!r} in {database!r}; there are: {names}")
+        found, source = row.id, row.spec.get("imported")
         cell_rows = {
             row.id: row for row in connection.execute(sa.select(cells).where(cells.c.experiment_id == found))
         }
@@ -46,8 +52,10 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_st
         tries = connection.execute(
             sa.select(attempts).where(attempts.c.job_id.in_(mine)).order_by(attempts.c.job_id, attempts.c.number)
         ).all()
-        stage_rows = _stage_rows(connection, mine) if with_stages else []
-        check_rows = _check_rows(connection, mine)
+        stage_rows = _stage_rows(connection, mine)
+        cases = case_evidence(connection, mine) if with_cases else CaseEvidence([], {}, cut=False)
+        job_checks = check_rows(connection, mine, cases)
+        changes = change_rows(connection, mine) if with_cases else []
         counts = task_counts(connection, mine)
     by_job: dict[int, list[Any]] = defaultdict(list)
     for attempt in tries:
@@ -66,9 +74,18 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_st
             for row in job_rows
         ),
         stages=tuple(stage_rows),
-        checks=tuple(check_rows),
+        checks=tuple(job_checks),
+        cases=tuple(cases.rows),
+        changes=tuple(changes),
         profiles=tuple(_profiles(cell_rows)),
+        cases_cut=cases.cut,
+        notes=(_imported(source),) if source else (),
     )
+
+
+def _imported(source: str) -> MachineNote:
+    text = f"these runs were imported from {source}'s own files; nothing of them was run or measured here"
+    return MachineNote(machine="imported", text=text)
 
 
 def _worked(attempt: Any) -> bool:
@@ -117,7 +134,8 @@ def _job_row(
     mine = [
         stage
         for stage in stage_rows
-        if stage.attempt in built_on and ((upto := built_on[stage.attempt]) is None or stage.order <= upto)
+        if stage.attempt in built_on
+        and ((upto := built_on[stage.attempt]) is None or parent_ordinal(stage.order) <= upto)
     ]
     of_attempt = {attempt.number: [stage for stage in mine if stage.attempt == attempt.number] for attempt in work}
     last = tries[-1] if tries else None
@@ -145,6 +163,7 @@ def _job_row(
         slot_wait_seconds=_total(attempt.lease_wait_seconds for attempt in work),
         parked_seconds=_parked_seconds(tries, now),
         tokens=sum((stage.usage for stage in mine), TokenUsage()),
+        hidden_tokens=_complete([stage.hidden_tokens for stage in mine]),
         cost_usd_micros=_complete([stage.cost_usd_micros for stage in mine]),
         stated_cost_usd_micros=_complete([stage.stated_cost_usd_micros for stage in mine]),
         remote_calls=_calls(mine, "account:"),
@@ -155,6 +174,8 @@ def _job_row(
         files_changed=last.files_changed if last is not None else None,
         commits=last.commits if last is not None else None,
         infra_attempts=job.infra_attempts,
+        protected_changes=last.protected_changes if last is not None else None,
+        protected_counted=last.protected_counted if last is not None else None,
         final_text=(last.final_text if last is not None else "") or "",
     )
 
@@ -211,6 +232,8 @@ def _stage_rows(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> list[
                 cache_write=row.cache_write_tokens,
                 reasoning=row.reasoning_tokens,
             ),
+            stream_tokens=row.stream_total_tokens,
+            gateway_tokens=row.gateway_total_tokens,
             cost_usd_micros=row.cost_usd_micros,
             stated_cost_usd_micros=row.stated_cost_usd_micros,
             context_tokens=row.context_tokens,
@@ -222,33 +245,6 @@ def _stage_rows(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> list[
             error_kind=row.error_kind or "",
             error_text=row.error_text or "",
             prompt_bytes=row.prompt_bytes,
-        )
-        for row in connection.execute(query)
-    ]
-
-
-def _check_rows(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> list[CheckRow]:
-    targets = sa.select(cells.c.target_id).join(jobs, jobs.c.cell_id == cells.c.id).where(jobs.c.id.in_(mine))
-    base = sa.select(checks.c.target_id, checks.c.name, checks.c.status).where(
-        checks.c.kind == "baseline", checks.c.target_id.in_(targets)
-    )
-    baseline = {(row.target_id, row.name): CheckStatus(row.status) for row in connection.execute(base)}
-    last = sa.select(sa.func.max(attempts.c.number)).where(attempts.c.job_id == jobs.c.id).correlate(jobs)
-    query = (
-        sa.select(checks, attempts.c.job_id)
-        .join(attempts, attempts.c.id == checks.c.attempt_id)
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .where(attempts.c.job_id.in_(mine), checks.c.kind == "final", attempts.c.number == last.scalar_subquery())
-        .order_by(attempts.c.job_id, checks.c.name)
-    )
-    return [
-        CheckRow(
-            job_id=row.job_id,
-            name=row.name,
-            status=CheckStatus(row.status),
-            seconds=row.seconds,
-            reason=row.reason or "",
-            baseline=baseline.get((row.target_id, row.name)),
         )
         for row in connection.execute(query)
     ]

@@ -1,19 +1,20 @@
 """Storing an experiment: only what is not there yet, so that submitting again extends a matrix."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from orchestrator.domain.errors import Conflict
 from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.states import JobState
-from orchestrator.storage.bulk import insert_many, refresh_statistics
+from orchestrator.storage.bulk import insert_many, insert_new, refresh_statistics
 from orchestrator.storage.engine import Database, one_at_a_time
 from orchestrator.storage.marks import mark_new
 from orchestrator.storage.quota import store_windows
-from orchestrator.storage.tables import accounts, cells, experiments, jobs, pools, targets
+from orchestrator.storage.tables import accounts, cells, experiments, hidden_files, jobs, pools, targets
 
 # So many new jobs change how their table is best read.
 _MANY = 1000
@@ -27,6 +28,15 @@ class NewTarget:
     sha: str
     content_hash: str
     spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewPack:
+    """Hidden files of a check, by their hash."""
+
+    sha256: str
+    size_bytes: int
+    content: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,11 +129,13 @@ def store_experiment(
     new_cells: Sequence[NewCell],
     new_jobs: Sequence[NewJob],
     now: datetime,
+    new_packs: Sequence[NewPack] = (),
 ) -> int:
     """Insert what is missing in one transaction; returns the number of jobs added. Safe to repeat."""
     with database.write() as connection:
         one_at_a_time(connection, f"experiment {name}")
         experiment_id = _upsert_experiment(connection, name, file_text, spec, seed, now)
+        _insert_packs(connection, new_packs)
         target_ids = _insert_targets(connection, experiment_id, new_targets)
         cell_ids = _insert_cells(connection, experiment_id, target_ids, new_cells)
         have = _stored_repeats(connection, experiment_id)
@@ -153,12 +165,20 @@ def _upsert_experiment(
     connection: sa.Connection, name: str, file_text: str, spec: Mapping[str, Any], seed: int, now: datetime
 ) -> int:
     values = {"file_text": file_text, "spec": dict(spec), "seed": seed, "submitted_at": now}
-    found = connection.execute(sa.select(experiments.c.id).where(experiments.c.name == name)).scalar()
+    query = sa.select(experiments.c.id, experiments.c.spec).where(experiments.c.name == name)
+    found = connection.execute(query).one_or_none()
     if found is not None:
-        connection.execute(experiments.update().where(experiments.c.id == found).values(**values))
-        return int(found)
+        if "imported" in found.spec:
+            raise Conflict(f"the experiment {name!r} was imported: give the one that is to run another name")
+        connection.execute(experiments.update().where(experiments.c.id == found.id).values(**values))
+        return int(found.id)
     insert = experiments.insert().values(name=name, created_at=now, **values).returning(experiments.c.id)
     return int(connection.execute(insert).scalar_one())
+
+
+def _insert_packs(connection: sa.Connection, new: Sequence[NewPack]) -> None:
+    if new:  # experiments may share packs, and two may be submitted at once
+        insert_new(connection, hidden_files, [asdict(one) for one in new])
 
 
 def _insert_targets(connection: sa.Connection, experiment_id: int, new: Sequence[NewTarget]) -> dict[str, int]:

@@ -190,6 +190,9 @@ attempts = sa.Table(
     sa.Column("lines_added", sa.Integer),
     sa.Column("lines_removed", sa.Integer),
     sa.Column("commits", sa.Integer),
+    # Changes to what judges the work, and those of them that count; NULL when nobody looked.
+    sa.Column("protected_changes", sa.Integer),
+    sa.Column("protected_counted", sa.Integer),
     sa.Column("final_text", PlainText),
     sa.Column("run_dir", PlainText),
     # The attempt whose tree this one took up, and the last of its stages (by ordinal) that it built on.
@@ -258,8 +261,9 @@ stages = sa.Table(
     sa.Column("stated_cost_usd_micros", Big),
     sa.Column("context_tokens", Big),
     sa.Column("context_peak_tokens", Big),
-    sa.Column("context_window", Big, nullable=False),
-    sa.Column("prompt_bytes", Big, nullable=False),
+    # Unknown of stages that another program ran, and told about.
+    sa.Column("context_window", Big),
+    sa.Column("prompt_bytes", Big),
     sa.Column("prompt_sha256", sa.String(64)),
     sa.Column("exit_code", sa.Integer),
     sa.Column("kill_reason", PlainText),
@@ -522,7 +526,73 @@ checks = sa.Table(
     sa.Column("seconds", sa.Float),
     sa.Column("reason", PlainText),
     sa.Column("log_sha256", sa.String(64)),
+    sa.Column("hidden", sa.Boolean, nullable=False, server_default=sa.false()),
+    # How many runs gave an answer, and how many of these passed. NULL: from before runs were counted.
+    sa.Column("runs", sa.Integer),
+    sa.Column("passed_runs", sa.Integer),
+    # Files of the agent's that hidden ones replaced, bounded.
+    sa.Column("replaced", Json),
     sa.Index("ix_checks_target_id_kind", "target_id", "kind"),
+)
+
+check_runs = sa.Table(
+    "check_runs",
+    metadata,
+    # Every run of every check, the repeated ones too. The last one's cases are compared with the untouched base's.
+    sa.Column("attempt_id", sa.ForeignKey("attempts.id"), primary_key=True),
+    sa.Column("kind", sa.String(12), primary_key=True),
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("run", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("status", sa.String(12), nullable=False),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("seconds", sa.Float),
+    sa.Column("reason", PlainText),
+    sa.Column("log_sha256", sa.String(64)),
+    # NULL: its output is in no known format.
+    sa.Column("case_format", sa.String(12)),
+    # Whether every case is listed; NULL when none is.
+    sa.Column("cases_complete", sa.Boolean),
+    sa.Column("report_fault", PlainText),
+)
+
+check_cases = sa.Table(
+    "check_cases",
+    metadata,
+    # Names come from the agent's code.
+    sa.Column("attempt_id", sa.ForeignKey("attempts.id"), primary_key=True),
+    sa.Column("kind", sa.String(12), primary_key=True),
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("run", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("ordinal", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("case_name", PlainText, nullable=False),
+    sa.Column("status", sa.String(8), nullable=False),
+    sa.Column("seconds", sa.Float),
+)
+
+protected_changes = sa.Table(
+    "protected_changes",
+    metadata,
+    # What the agent changed of that which judges it, bounded; the attempt has the whole numbers.
+    sa.Column("attempt_id", sa.ForeignKey("attempts.id"), primary_key=True),
+    sa.Column("ordinal", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("path", PlainText, nullable=False),
+    sa.Column("kind", sa.String(12), nullable=False),
+    sa.Column("status", sa.String(1), nullable=False),
+    sa.Column("counts", sa.Boolean, nullable=False),
+    sa.Column("lines_added", sa.Integer),
+    sa.Column("lines_removed", sa.Integer),
+    sa.Column("tests_removed", sa.Integer),
+    sa.Column("skips_added", sa.Integer),
+    sa.Column("asserts_removed", sa.Integer),
+)
+
+hidden_files = sa.Table(
+    "hidden_files",
+    metadata,
+    # What checks bring along, by the hash of names and contents. Machines get it from here alone.
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("size_bytes", Big, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
 )
 
 artifacts = sa.Table(

@@ -4,7 +4,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,21 @@ from pathlib import Path
 import pytest
 
 from orchestrator.clock import boot_seconds
-from orchestrator.domain.check import CheckStatus
-from orchestrator.domain.experiment import Check
+from orchestrator.domain.check import CheckStatus, PinnedCheck, Report, ReportFormat
+from orchestrator.domain.hidden import HiddenFile
+from orchestrator.domain.jobspec import TargetSpec
 from orchestrator.domain.outcome import Outcome
+from orchestrator.domain.tampering import Weakening
+from orchestrator.storage.artifacts import ArtifactStore
+from tests.faults.harness import disk
 from tests.support.processes import children, kill
 from tests.support.waiting import until
-from workers.checks import CheckResult, run_checks
+from workers.check_run import CheckRun
+from workers.checks import Brought, CheckResult, run_checks, sweep_scenes
 from workers.command import CommandFrame
 from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView
+from workers.tampering import find_tampering
 from workers.worktrees.git import Git
 from workers.worktrees.mirror import Mirror
 from workers.worktrees.naming import JobKey
@@ -32,7 +38,16 @@ ENV = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> JobTree:
+def job(make_job: Callable[[Path], JobTree], tmp_path: Path) -> JobTree:
+    return make_job(tmp_path)
+
+
+@pytest.fixture
+def make_job() -> Callable[[Path], JobTree]:
+    return _make_job
+
+
+def _make_job(tmp_path: Path) -> JobTree:
     repo = tmp_path / "repo"
     repo.mkdir()
     (repo / "a").write_text("base\n")
@@ -59,13 +74,31 @@ def frame() -> Iterator[CommandFrame]:
     inbox.close()
 
 
-def judge(job: JobTree, frame: CommandFrame, setup: str | None = None, **commands: str | Check) -> list[CheckResult]:
-    checks = {name: Check(run=run) if isinstance(run, str) else run for name, run in commands.items()}
-    return run_checks(checks, job=job, sha=job.head, frame=frame, env=ENV, setup=setup)
+def judge(
+    job: JobTree, frame: CommandFrame, setup: str | None = None, **commands: str | PinnedCheck
+) -> list[CheckResult]:
+    checks = {name: PinnedCheck(run=run) if isinstance(run, str) else run for name, run in commands.items()}
+    return run_checks(checks, job=job, sha=job.head, frame=frame, env=ENV, keep=store(job).put, setup=setup)
+
+
+def store(job: JobTree) -> ArtifactStore:
+    return ArtifactStore(job.paths.run.parents[5] / "artifacts")
+
+
+def log_of(job: JobTree, result: CheckResult) -> str:
+    assert result.last is not None
+    return read(job, result.last)
+
+
+def read(job: JobTree, run: CheckRun) -> str:
+    assert run.log_sha256 is not None
+    return store(job).read(run.log_sha256).decode()
 
 
 def summary(results: list[CheckResult]) -> list[tuple[str, str, int | None, str | None]]:
-    return [(item.name, item.status.value, item.exit_code, item.reason) for item in results]
+    return [
+        (item.name, item.status.value, item.last.exit_code if item.last else None, item.reason) for item in results
+    ]
 
 
 def test_each_check_has_its_own_result_and_log(job: JobTree, frame: CommandFrame) -> None:
@@ -75,10 +108,10 @@ def test_each_check_has_its_own_result_and_log(job: JobTree, frame: CommandFrame
         ("bad", "fail", 3, "exit code 3"),
         ("gone", "fail", 127, "exit code 127"),
     ]
-    logs = [item.log.read_text() for item in results if item.log]
+    logs = [log_of(job, item) for item in results]
     assert sorted(logs[0].split()) == ["base", "err"]
     assert "not found" in logs[2]
-    assert all((item.seconds or 0) > 0 for item in results)
+    assert all(item.last is not None and (item.last.seconds or 0) > 0 for item in results)
 
 
 def test_the_commit_is_judged_not_the_tree(job: JobTree, frame: CommandFrame) -> None:
@@ -112,9 +145,10 @@ def test_after_a_failed_setup_nothing_is_run(job: JobTree, frame: CommandFrame, 
 
 def test_a_time_out_is_a_fail_and_leaves_no_process(job: JobTree, frame: CommandFrame, tmp_path: Path) -> None:
     hang = f"setsid sleep 300 & echo $! > {tmp_path}/pid; sleep 300"
-    results = judge(job, frame, slow=Check(run=hang, timeout=0.5), next="true")
+    results = judge(job, frame, slow=PinnedCheck(run=hang, timeout=0.5), next="true")
     assert summary(results) == [("slow", "fail", None, "timeout"), ("next", "pass", 0, None)]
-    assert 0.5 <= (results[0].seconds or 0) < 10
+    assert results[0].last is not None
+    assert (results[0].last.seconds or 0) >= 0.5
     _assert_no_sleepers(job)
 
 
@@ -138,7 +172,9 @@ def test_a_check_that_is_killed_says_by_what(job: JobTree, frame: CommandFrame) 
 
 
 def test_a_check_that_cannot_be_started_is_an_error(job: JobTree, frame: CommandFrame) -> None:
-    results = run_checks({"x": Check(run="true")}, job=job, sha=job.head, frame=frame, env={"PATH": "/nonexistent"})
+    checks = {"x": PinnedCheck(run="true")}
+    env = {"PATH": "/nonexistent"}
+    results = run_checks(checks, job=job, sha=job.head, frame=frame, env=env, keep=store(job).put)
     assert results[0].status is CheckStatus.ERROR
     assert "exec_failed" in (results[0].reason or "")
 
@@ -163,7 +199,8 @@ def test_a_check_whose_shim_is_killed_is_run_once_more(
     killer.start()
     (result,) = judge(job, frame, x=f"echo run >> {runs}; [ $(wc -l < {runs}) -gt {kills} ] || sleep 300")
     killer.join()
-    assert (result.status, result.exit_code) == ended
+    assert result.last is not None
+    assert (result.status.value, result.last.exit_code) == ended
 
 
 def test_an_order_to_end_stops_the_running_check_and_the_rest(job: JobTree, frame: CommandFrame) -> None:
@@ -189,18 +226,217 @@ def test_a_check_that_its_lease_has_ended_ends_the_attempt_also_when_a_renewal_c
 def test_a_log_is_bounded(job: JobTree, frame: CommandFrame) -> None:
     (result,) = judge(job, frame, loud="head -c 20000000 /dev/zero")
     assert result.status is CheckStatus.PASS
-    assert result.log is not None
-    assert result.log.stat().st_size < 5_000_000
+    assert len(log_of(job, result)) < 5_000_000
 
 
 def test_the_base_can_be_judged_beside_the_work(job: JobTree, frame: CommandFrame) -> None:
     (job.paths.tree / "a").write_text("worked\n")
     job.commit_stage("s", at_epoch_seconds=0)
-    check = {"base": Check(run="grep base a")}
+    check = {"base": PinnedCheck(run="grep base a")}
     for sha, status in ((job.base, CheckStatus.PASS), (job.head, CheckStatus.FAIL)):
-        (result,) = run_checks(check, job=job, sha=sha, frame=frame, env=ENV, kind="baseline")
+        (result,) = run_checks(check, job=job, sha=sha, frame=frame, env=ENV, keep=store(job).put, kind="baseline")
         assert result.status is status
 
 
 def test_no_checks_are_no_work(job: JobTree, frame: CommandFrame) -> None:
     assert judge(job, frame) == []
+
+
+# -- hidden files --
+
+
+def hidden(name: str, *files: HiddenFile) -> Brought:
+    return Brought(hidden={name: files})
+
+
+def run(job: JobTree, frame: CommandFrame, checks: dict[str, PinnedCheck], brought: Brought) -> list[CheckResult]:
+    return run_checks(checks, job=job, sha=job.head, frame=frame, env=ENV, keep=store(job).put, brought=brought)
+
+
+def test_hidden_files_come_just_before_their_check_and_leave_nothing(job: JobTree, frame: CommandFrame) -> None:
+    secret = HiddenFile("deep/er/secret.sh", b"echo canary; exit 3", True)
+    checks = {
+        "secret": PinnedCheck(run="deep/er/secret.sh", hidden=True),
+        "before": PinnedCheck(run="test ! -e deep"),
+    }
+    results = run(job, frame, checks, hidden("secret", secret))
+    assert summary(results) == [("before", "pass", 0, None), ("secret", "fail", 3, "exit code 3")]
+    assert [item.hidden for item in results] == [False, True]
+    assert log_of(job, results[1]) == "canary\n"
+    assert [path.name for path in job.paths.logs.iterdir()] == ["final-check-before.log"]
+    files = [path for path in job.paths.run.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"canary" in path.read_bytes()]
+
+
+def test_hidden_files_win_over_whatever_the_agent_put_in_their_place(
+    job: JobTree, frame: CommandFrame, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    tree = job.paths.tree
+    (tree / "linked").symlink_to(outside)
+    (tree / "file").write_text("in the way of a folder")
+    (tree / "same").write_text("right")
+    (tree / "mine").write_text("wrong")
+    (tree / "arrow").symlink_to(outside / "target")
+    (tree / "folder").mkdir()
+    (tree / "folder/x").write_text("")
+    job.commit_stage("s", at_epoch_seconds=0)
+    names = ("linked/a", "file/a", "same", "mine", "arrow", "folder", "a")
+    written = frozenset({"linked", "file", "same", "mine", "arrow", "folder/x"})
+    brought = Brought(hidden={"x": [HiddenFile(name, b"right") for name in names]}, written=written)
+    (result,) = run(job, frame, {"x": PinnedCheck(run=f"cat {' '.join(names)}", hidden=True)}, brought)
+    assert log_of(job, result) == "right" * len(names)
+    assert result.replaced == ("mine", "arrow")
+    assert list(outside.iterdir()) == []
+
+
+def test_what_a_dead_worker_left_of_a_hidden_check_is_gone_before_an_agent_goes_on(job: JobTree) -> None:
+    left = job.paths.run / "checks-final" / "tree"
+    left.mkdir(parents=True)
+    (left / "secret").write_text("canary")
+    sweep_scenes(job.paths)
+    assert not left.parent.exists()
+
+
+# -- protected files --
+
+
+def test_restored_files_are_as_setup_left_them(job: JobTree, frame: CommandFrame, tmp_path: Path) -> None:
+    tree = job.paths.tree
+    for name in ("tests/kept", "tests/changed", "tests/gone", "tests/swapped", "moved/file"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_text("from setup")
+    job.baseline(at_epoch_seconds=0)
+    (tree / "tests/changed").write_text("by the agent")
+    (tree / "tests/gone").unlink()
+    (tree / "tests/swapped").unlink()
+    (tree / "tests/swapped").symlink_to(tmp_path)
+    (tree / "moved/file").unlink()
+    (tree / "moved").rmdir()
+    (tree / "moved").symlink_to(tmp_path)
+    (tree / "conftest.py").write_text("")
+    (tree / "work").write_text("by the agent")
+    job.commit_stage("s", at_epoch_seconds=0)
+    target = TargetSpec(label="t", source="x", base="main", sha=job.base, task_text="", protected=("moved/**",))
+    found = find_tampering(job, target)
+    assert [(change.path, change.status.value, change.counts) for change in found.changes] == [
+        ("conftest.py", "A", True),
+        ("moved", "A", True),
+        ("moved/file", "D", True),
+        ("tests/changed", "M", True),
+        ("tests/gone", "D", True),
+        ("tests/swapped", "T", True),
+    ]
+    names = ["tests/kept", "tests/changed", "tests/gone", "tests/swapped", "moved/file"]
+    command = f"cat {' '.join(names)}; test ! -e conftest.py && test ! -L moved && cat work"
+    restored = [change.path for change in found.counting]
+    (result,) = run(job, frame, {"x": PinnedCheck(run=command)}, Brought(restored=restored))
+    assert log_of(job, result) == "from setup" * len(names) + "by the agent"
+    assert result.status is CheckStatus.PASS
+
+
+def test_names_and_content_that_no_table_expects_are_read_right(job: JobTree) -> None:
+    tree = job.paths.tree
+    (tree / "tests").mkdir()
+    (tree / 'tests/a\nb "q".py').write_text("def test_a():\n    assert a\n-- not a header\n")
+    (tree / "tests/bin.dat").write_bytes(b"\0" * 100)
+    os.mkfifo(tree / "tests/pipe")
+    job.baseline(at_epoch_seconds=0)
+    (tree / 'tests/a\nb "q".py').write_text("++ nor this\ndiff --git a/x b/x\n")
+    (tree / "tests/bin.dat").write_bytes(b"\0" * 101)
+    (tree / "TESTS").symlink_to("tests")
+    job.commit_stage("s", at_epoch_seconds=0)
+    found = find_tampering(job, TargetSpec(label="t", source="x", base="main", sha=job.base, task_text=""))
+    assert [(one.path, one.status.value, one.lines_added, one.lines_removed) for one in found.changes] == [
+        ('tests/a\nb "q".py', "M", 2, 3),
+        ("tests/bin.dat", "M", None, None),
+        ("TESTS", "A", 1, 0),
+    ]
+    assert found.changes[0].weakening == Weakening(tests_removed=1, asserts_removed=1)
+
+
+# -- runs and cases --
+
+
+def test_a_failed_check_is_run_again_and_every_run_is_kept(job: JobTree, frame: CommandFrame) -> None:
+    third = 'echo run >> "$TMPDIR/runs-$0"; wc -l < "$TMPDIR/runs-$0"; test "$(wc -l < "$TMPDIR/runs-$0")" -ge'
+    checks = {
+        "luck": PinnedCheck(run=f"bash -c '{third} 3' luck", reruns=3),
+        "strict": PinnedCheck(run=f"bash -c '{third} 2' strict", reruns=3, flaky="fail"),
+        "never": PinnedCheck(run="echo no; false", reruns=1),
+        "once": PinnedCheck(run="false"),
+    }
+    results = run(job, frame, checks, Brought())
+    assert [(item.name, item.status.value, [one.status.value for one in item.runs]) for item in results] == [
+        ("luck", "pass", ["fail", "fail", "pass"]),
+        ("strict", "fail", ["fail", "pass"]),
+        ("never", "fail", ["fail", "fail"]),
+        ("once", "fail", ["fail"]),
+    ]
+    assert [read(job, one) for one in results[0].runs] == ["1\n", "2\n", "3\n"]
+
+
+def test_cases_come_from_this_run_and_not_from_what_lay_there(job: JobTree, frame: CommandFrame) -> None:
+    stale = '<testsuite><testcase name="from the commit"/></testsuite>'
+    (job.paths.tree / "report.xml").write_text(stale)
+    job.commit_stage("s", at_epoch_seconds=0)
+    junit = Report(format=ReportFormat.JUNIT, file="report.xml")
+    fresh = stale.replace("from the commit", "fresh")
+    checks = {
+        "writes": PinnedCheck(run=f"echo '{fresh}' > report.xml", report=junit),
+        "dies": PinnedCheck(run="false", report=junit),
+        "tap": PinnedCheck(run="echo 1..1; echo ok 1 - told"),
+        "silent": PinnedCheck(run="true"),
+    }
+    readings = [item.runs[0].reading for item in run(job, frame, checks, Brought())]
+    assert [[case.name for case in one.cases.cases] if one.cases else None for one in readings] == [
+        ["fresh"],
+        None,
+        ["told"],
+        None,
+    ]
+    assert [one.fault for one in readings] == [
+        None,
+        "report.xml: cannot be read: No such file or directory",
+        None,
+        None,
+    ]
+
+
+def test_a_check_gets_no_input_to_wait_for(job: JobTree, frame: CommandFrame) -> None:
+    assert summary(judge(job, frame, reads="cat; read x || exit 7")) == [("reads", "fail", 7, "exit code 7")]
+
+
+@pytest.mark.parametrize("wait", ["sleep 300", "sleep 300 & wait"])
+def test_a_daemon_that_keeps_the_output_open_holds_nobody_up(job: JobTree, frame: CommandFrame, wait: str) -> None:
+    """It left the check's session with standard output in its hands, and outlives nothing all the same."""
+    results = judge(job, frame, daemon=f"(setsid bash -c 'trap \"\" TERM HUP; {wait}' &) ; echo done", next="true")
+    assert [item.status for item in results] == [CheckStatus.PASS] * 2
+    assert log_of(job, results[0]) == "done\n"
+    _assert_no_sleepers(job)
+
+
+@pytest.mark.skipif(not disk.can_be_made(), reason="only root may mount a small disk")
+def test_a_check_that_fills_the_disk_fails_and_gives_the_room_back(
+    tmp_path: Path, frame: CommandFrame, make_job: Callable[[Path], JobTree]
+) -> None:
+    small = disk.Disk(tmp_path / "small")
+    try:
+        job = make_job(tmp_path / "small")
+        fill = "head -c 100M /dev/zero > big"
+        checks = {
+            "fills": PinnedCheck(run=f"{fill} 2>/dev/null || {{ rm big; exit 5; }}"),
+            "next": PinnedCheck(run="echo fine"),
+            "stays": PinnedCheck(run=f"{fill}; cat /proc/self/status"),
+        }
+        kept = ArtifactStore(tmp_path / "artifacts").put
+        results = run_checks(checks, job=job, sha=job.head, frame=frame, env=ENV, keep=kept)
+        assert summary(results) == [
+            ("fills", "fail", 5, "exit code 5"),
+            ("next", "pass", 0, None),
+            ("stays", "error", None, "no room left on the disk for its output"),
+        ]
+        assert not (job.paths.run / "checks-final").exists()
+    finally:
+        small.close()

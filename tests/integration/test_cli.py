@@ -23,6 +23,8 @@ COMMANDS = (
     "why",
     "watch",
     "report",
+    "import",
+    "export",
     "pause",
     "resume",
     "drain",

@@ -205,6 +205,41 @@ def test_killed_in_the_second_task_it_goes_on_there(lab: Lab) -> None:
     lab.assert_clean()
 
 
+def test_killed_while_the_checks_are_asked_it_asks_them_again_and_repeats_no_stage(lab: Lab) -> None:
+    reached = lab.root / "reached"
+    waits = f"[ -e two ] || exit 1; touch {reached}; until [ -e {lab.gate} ]; do sleep 0.05; done"
+    lab.write_fleet(models={"gated-tasks": {"account": "cloud"}})
+    target = {"repo": "target", "base": "main", "task": "TASK.md", "checks": {"two": waits}}
+    profile = {"model": "gated-tasks", "env": {"GATE": "/dev/null"}}
+    lab.write(agent="reference", loop="tasks", profiles={"one": profile}, targets=[target])
+    process = lab.start("run", str(lab.file))
+    until(reached.exists, "the checks behind the last task")
+    kill(lab.workers(process)["cloud"])
+    lab.gate.touch()
+    done = lab.end_of(process)
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    first, second = lab.results.attempts()
+    assert (first["outcome"], second["outcome"]) == ("lease_lost", "complete")
+    assert [row["attempt_id"] for row in lab.results.stages()] == [first["id"]] * 5
+    assert lab.results.checks("final") == {"two": "pass"}
+    (job,) = json.loads(lab.bakeoff("report", "--json").out)["jobs"]
+    assert (job["tasks_accepted"], job["tasks_planned"], job["solved"]) == (2, 2, True)
+    lab.assert_clean()
+
+
+def test_a_builder_that_promises_and_edits_nothing_is_ended_with_what_repeated(lab: Lab) -> None:
+    lab.write_fleet(models={"promising": {"account": "cloud"}})
+    lab.write(agent="reference", loop={"kind": "staged", "max_builds": 50}, profiles={"one": "promising"})
+    done = lab.run()
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    (attempt,) = lab.results.attempts()
+    assert (attempt["outcome"], attempt["detail"]) == (
+        "loop_detected",
+        "3 stages build in a row changed no file",
+    )
+    assert [stage for stage, _ in stages(lab)] == ["plan", "build", "build", "build"]
+
+
 def test_depth_and_batches_are_axes_that_change_what_happens(lab: Lab) -> None:
     lab.write_fleet(models={"splitter": {"account": "cloud"}})
     swept = {"max_decompose_depth": [0, 1], "verify_batch_size": [1, 5]}

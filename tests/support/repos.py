@@ -24,6 +24,7 @@ def make_repo(folder: Path, files: dict[str, str] | None = None) -> Path:
     folder.mkdir(parents=True)
     git(folder, "init", "-q", "-b", "main")
     for name, text in {"hello.txt": "hello\n", "TASK.md": "Greet the world.\n", **(files or {})}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     git(folder, "add", "-A")
     git(folder, "commit", "-q", "-m", "first")

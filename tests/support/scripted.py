@@ -108,6 +108,7 @@ _MODELS: dict[str, list[object]] = {
         {"match": {"stage": "build", "first": "## Task 1.2"}, "turns": [{"bash": "echo 2 > two"}, {"say": "done"}]},
         {"match": {"stage": "build"}, "turns": [{"bash": "echo bad > wrong"}, {"say": "tried"}]},
     ],
+    "promising": [{"turns": [{"say": "Soon.\nSTATUS: CONTINUE"}]}],
     # Does two tasks, the second one badly, believes itself, and repairs what the checks find. Looks into the ledger's
     # file, and scribbles in it.
     "careless": [

@@ -6,10 +6,21 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from orchestrator.analysis.rows import CheckRow, Evidence, JobRow, MachineNote, ProfileRow, StageRow
+from orchestrator.analysis.rows import (
+    CaseRow,
+    ChangeRow,
+    CheckRow,
+    Evidence,
+    JobRow,
+    MachineNote,
+    ProfileRow,
+    StageRow,
+)
+from orchestrator.domain.cases import CaseChange, CaseStatus
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
+from orchestrator.domain.tampering import ChangeKind, ChangeStatus
 from orchestrator.domain.usage import TokenUsage
 
 NIGHT = datetime(2026, 3, 4, 22, 0, tzinfo=UTC)
@@ -17,6 +28,9 @@ HOSTILE = (
     "<script>alert('x')</script> \u202egnp.exe\u202c \x1b[31mred\x1b[0m \u2066iso\u2069 `tick` | pipe | </details>"
     " <img src=http://example.invalid/x.png onerror=alert(1)> {{ 7 * 7 }} " + "W" * 10_000
 )
+
+# Names of cases and files are shown where texts are withheld, so they have to be harmless as they are.
+NASTY_NAME = "</td><script>x</script> \u202egnp\u202c \x1b[31m|`*_{{ 7 * 7 }}" + "W" * 400
 
 _PROFILES = {
     # solved rate, $ per job (None = unknown), seconds, reasoning, build
@@ -76,6 +90,8 @@ def night(repeats: int = 3, seed: int = 7) -> Evidence:
     jobs: list[JobRow] = []
     stages: list[StageRow] = []
     checks: list[CheckRow] = []
+    cases: list[CaseRow] = []
+    changes: list[ChangeRow] = []
     for target_index, target in enumerate(_TARGETS):
         for profile, facts in _PROFILES.items():
             for repeat in range(1, repeats + 1):
@@ -83,12 +99,16 @@ def night(repeats: int = 3, seed: int = 7) -> Evidence:
                 jobs.append(row)
                 stages.extend(_night_stages(row, facts, draw))
                 checks.extend(_night_checks(row, draw))
+                cases.extend(_night_cases(row))
+                changes.extend(_night_changes(row))
     return Evidence(
         experiment="001-profile-showdown",
         generated_at=NIGHT + timedelta(hours=10),
         jobs=tuple(jobs),
         stages=tuple(stages),
         checks=tuple(checks),
+        cases=tuple(cases),
+        changes=tuple(changes),
         profiles=tuple(
             ProfileRow(
                 profile=name,
@@ -162,6 +182,8 @@ def _night_job(
         lines_removed=int(60 * scale),
         files_changed=int(6 * scale),
         commits=3 if good else 1,  # also how the checks below know whether the work is right
+        protected_changes=2 if job_id % 7 == 0 else 0,
+        protected_counted=1 if job_id % 7 == 0 else 0,
         infra_attempts=1 if outcome in (Outcome.INFRA_ERROR, Outcome.SETUP_FAILED) else 0,
         final_text=HOSTILE if job_id % 5 == 0 else f"I implemented the change in {target} and all tests pass.",
     )
@@ -238,5 +260,55 @@ def _night_checks(row: JobRow, draw: random.Random) -> list[CheckRow]:
             reason="" if tests is CheckStatus.PASS else "exit 1: 2 of 31 tests fail <b>test_x</b>",
             baseline=CheckStatus.FAIL,
         ),
-        CheckRow(job_id=row.job_id, name="hidden-tests", status=tests, seconds=31.0, baseline=CheckStatus.FAIL),
+        CheckRow(
+            job_id=row.job_id,
+            name="hidden-tests",
+            status=tests,
+            seconds=31.0,
+            baseline=CheckStatus.FAIL,
+            baseline_flaky=True,
+            hidden=True,
+            runs=2,
+            passed_runs=int(row.job_id % 4 == 0),
+            replaced=("tests/<b>x</b>.py",),
+            cases={CaseStatus.PASS: 28, CaseStatus.FAIL: 2, CaseStatus.ERROR: 0, CaseStatus.SKIPPED: 1},
+            cases_complete=row.job_id % 2 == 0,
+            report_fault="report.xml: <i>no</i> well-formed XML" if row.job_id % 9 == 0 else "",
+        ),
+    ]
+
+
+def _night_cases(row: JobRow) -> list[CaseRow]:
+    if row.outcome is not Outcome.COMPLETE:
+        return []
+    failed, passed = CaseStatus.FAIL, CaseStatus.PASS
+    after = passed if row.commits == 3 else failed
+    ends = [
+        ("test_area", failed, after, CaseChange.FIXED if after is passed else CaseChange.STILL_FAILING),
+        ("test_old", passed, failed, CaseChange.BROKEN),
+        (f"test_{row.job_id}[{NASTY_NAME}]", None, failed, CaseChange.NEW_FAILING),
+    ]
+    return [
+        CaseRow(job_id=row.job_id, check="tests", case=name, before=before, after=end, change=change)
+        for name, before, end, change in ends[: 1 + row.job_id % 3]
+    ]
+
+
+def _night_changes(row: JobRow) -> list[ChangeRow]:
+    if row.job_id % 7:
+        return []
+    return [
+        ChangeRow(
+            job_id=row.job_id,
+            path=f"tests/{NASTY_NAME}.py" if row.job_id % 2 else "tests/test_area.py",
+            kind=ChangeKind.TEST,
+            status=ChangeStatus.DELETED,
+            counts=True,
+            lines_added=0,
+            lines_removed=31,
+            tests_removed=3,
+            skips_added=1,
+            asserts_removed=9,
+        ),
+        ChangeRow(job_id=row.job_id, path="Makefile", kind=ChangeKind.BUILD, status=ChangeStatus.ADDED, counts=False),
     ]

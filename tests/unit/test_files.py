@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from string import Template
@@ -14,6 +15,7 @@ from ruamel.yaml import YAML
 
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.experiment import BUILT_IN_AGENTS, Experiment, Profile, limit_names
+from orchestrator.domain.hidden import HiddenFile, unpack
 from orchestrator.domain.matrix import PinnedTarget, expand
 from orchestrator.domain.prompts import PLACEHOLDERS, template_faults
 from orchestrator.files import load_experiment, load_fleet
@@ -234,7 +236,7 @@ include:
             "    task: task.md",
             "    tusk: task.md",
             "experiment.yaml:5: targets[0].tusk: is not a known key; accepted: did you mean 'task'? Known: name, "
-            "repo, worktree, base, task, prompt, setup, checks, plan",
+            "repo, worktree, base, task, prompt, setup, checks, plan, protected, tampering",
         ),
         (
             "    task: task.md",
@@ -287,7 +289,14 @@ include:
         (
             "loop: staged",
             "loop: stage",
-            "experiment.yaml:2: loop.kind: is not accepted (found 'stage'); accepted: 'single', 'staged' or 'tasks'",
+            "experiment.yaml:2: loop.kind: is not accepted (found 'stage'); accepted: 'single', 'staged', 'tasks' or "
+            "'external'",
+        ),
+        (
+            "loop: staged",
+            "loop: external",
+            "experiment.yaml:2: loop: is the loop of a harness, and the agent is none (found 'opencode'); accepted: "
+            "one of your own 'agents', with 'telemetry'",
         ),
         (
             "loop: staged",
@@ -671,6 +680,9 @@ SCHEMA_GOOD = [
     "profiles: {a: {model: b}}}",
     "{experiment: x, targets: [{repo: a, task: b}], profiles: {a: b}, "
     "limits: {grace: 3, stage_timeout: [1m, '2m 3s', 4], max_turns: [1, null]}}",
+    "{experiment: x, targets: [{repo: a, task: b, tampering: fail, protected: ['*.snap'], checks: "
+    "{c: {run: x, hidden: true, files: [y, z], report: {junit: r.xml}, reruns: 2, flaky: fail}, "
+    "d: {run: x, hidden: true, files: y, report: tap}}}], profiles: {a: b}}",
 ]
 SCHEMA_BAD = [
     "{experiment: x, targets: [{repo: a, task: b}], profiles: {a: b}, extra: 1}",
@@ -683,6 +695,10 @@ SCHEMA_BAD = [
     "{experiment: x, targets: [{repo: a, task: b}], profiles: {a: b}, limits: {gracy: 3}}",
     "{experiment: x, targets: [{repo: a, task: b}], profiles: {a: b}, loop: stages}",
     "{experiment: x, targets: [{repo: a, task: b}], profiles: {a: b}, include: [{targt: x}]}",
+    "{experiment: x, targets: [{repo: a, task: b, tampering: forbid}], profiles: {a: b}}",
+    "{experiment: x, targets: [{repo: a, task: b, checks: {c: {run: x, report: {xml: r}}}}], profiles: {a: b}}",
+    "{experiment: x, targets: [{repo: a, task: b, checks: {c: {run: x, report: {tap: a, go: b}}}}], "
+    "profiles: {a: b}}",
 ]
 
 
@@ -704,3 +720,66 @@ def test_the_fleet_schema(tmp_path: Path) -> None:
     for old, new in (("env:CLOUD_KEY", "sk-1"), ('pool = "gpu"', ""), ("name =", "nam ="), ("https://", "ftp://")):
         parse_toml(FLEET.replace(old, new), tree)
         assert not validator.is_valid(tree.data), old
+
+
+# -- hidden files --
+
+_HIDDEN = GOOD.replace(
+    "      test: make test", "      test: make test\n      secret: {run: ./s, hidden: true, files: [hidden, one.sh]}"
+)
+
+
+def test_hidden_files_are_read_with_the_file(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "hidden/tests").mkdir(parents=True)
+    (tmp_path / "hidden/tests/a.py").write_text("a")
+    (tmp_path / "hidden/one.sh").write_text("loses to the later one")
+    (tmp_path / "one.sh").write_text("one")
+    (tmp_path / "one.sh").chmod(0o755)
+    hidden = load_experiment(write(_HIDDEN)).hidden
+    ((label, packs),) = hidden.packs.items()
+    assert (label, list(packs)) == ("shapes", ["secret"])
+    assert hidden.files[packs["secret"].sha256] == (
+        HiddenFile("one.sh", b"one", True),
+        HiddenFile("tests/a.py", b"a", False),
+    )
+    assert unpack(packs["secret"], hidden.blob(packs["secret"].sha256)) == hidden.files[packs["secret"].sha256]
+    before = packs["secret"].sha256
+    (tmp_path / "one.sh").chmod(0o644)
+    assert load_experiment(write(_HIDDEN)).hidden.packs["shapes"]["secret"].sha256 != before
+
+
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        ("true", "are not there"),
+        ("mkdir hidden && touch one.sh && ln -s /etc/passwd hidden/x", "contain 'x', which is a link or cannot"),
+        ("mkdir hidden && touch one.sh && ln -s /etc hidden/x", "contain 'x', which is a link or cannot"),
+        ("mkdir hidden && touch one.sh && mkfifo hidden/x", "contain 'x', which is no regular file"),
+        ("mkdir -p hidden/a/.GIT && touch one.sh hidden/a/.GIT/config", "contain 'a/.GIT/config': git's own folders"),
+        ("mkdir hidden && truncate -s 17M one.sh", "are more than 16777216 bytes"),
+        ("mkdir hidden && touch one.sh && touch $(seq -f hidden/%.0f 2001)", "are more than 2000 files"),
+        ("mkdir hidden && touch one.sh && touch hidden/$(printf 'x\\377')", "contain a name that is not UTF-8"),
+    ],
+)
+def test_hidden_files_that_cannot_be_had(write: Write, tmp_path: Path, make: str, fault: str) -> None:
+    subprocess.run(["bash", "-c", make], cwd=tmp_path, check=True)
+    (found,) = faults(write(_HIDDEN))
+    assert found.startswith(f"experiment.yaml:8: targets[0].checks.secret.files: {fault}")
+
+
+def test_what_is_wrong_with_the_rules_of_checks_is_told(write: Write) -> None:
+    text = GOOD.replace(
+        "      test: make test",
+        "      a: {run: x, files: y}\n      b: {run: x, report: xml}\n      c: {run: x, report: {junit: ../r}}\n"
+        "      d: {run: x, reruns: 11, flaky: maybe}\n    tampering: forbid\n    protected: [ok, /etc]",
+    )
+    told = [fault.split(": is not accepted")[0].partition(": ")[2] for fault in faults(write(text))]
+    assert [line.split(":")[0] for line in told] == [
+        "targets[0].checks.a",
+        "targets[0].checks.b.report.format",
+        "targets[0].checks.c.report.file",
+        "targets[0].checks.d.reruns",
+        "targets[0].checks.d.flaky",
+        "targets[0].tampering",
+        "targets[0].protected[1]",
+    ]

@@ -12,7 +12,7 @@ from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.experiment import Experiment
 from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.jobspec import JobSpec
-from orchestrator.domain.matrix import Cell, PinnedTarget, content_hash, expand
+from orchestrator.domain.matrix import Cell, Given, PinnedTarget, content_hash, expand
 
 FLEET: dict[str, Any] = {
     "accounts": {"max": {"base_url": "https://cloud.test", "protocol": "messages", "key": "env:CLOUD_KEY"}},
@@ -84,6 +84,7 @@ def test_one_cell_for_each_target_profile_and_swept_value() -> None:
 
 def test_a_cell_is_all_that_a_worker_needs() -> None:
     spec = cells_of()[3].spec
+    plain = {"timeout": 300.0, "hidden": False, "report": None, "reruns": 0, "flaky": "pass", "pack": None}
     assert spec.target.model_dump() == {
         "label": "c",
         "source": "/src/c",
@@ -91,12 +92,18 @@ def test_a_cell_is_all_that_a_worker_needs() -> None:
         "sha": "c" * 40,
         "task_text": "Port it.",
         "setup": None,
-        "checks": {"build": {"run": "make", "timeout": 300.0}, "test": {"run": "make test", "timeout": 300.0}},
         "plan": (),
+        "checks": {name: plain | {"run": run} for name, run in (("build", "make"), ("test", "make test"))},
+        "protected": (),
+        "tampering": "report",
     }
     assert (spec.profile, spec.agent, spec.agent_version, spec.loop) == ("hybrid", "opencode", "1.0", "staged")
     assert (spec.limits.stage_timeout, spec.limits.max_iterations, spec.params) == (600, 25, {"stage_timeout": 600})
     assert spec.needs() == ("account:max", "pool:gpu")
+    lent = {role: model.model_copy(update={"lease": "stage"}) for role, model in spec.models.items()}
+    assert spec.model_copy(update={"models": lent}).needs() == ("account:max",)
+    harness = spec.model_copy(update={"models": lent, "loop": "external"})
+    assert harness.needs() == ("account:max", "pool:gpu"), "nobody knows which model a harness asks when"
     assert spec.models["reasoning"].key == "env:CLOUD_KEY"
     assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
 
@@ -289,3 +296,25 @@ def test_cells_are_the_product_less_what_is_excluded(
     cells = cells_of(file, pins=pins)
     assert len(cells) == len(targets) * len(profiles) * len(turns) - len(excluded)
     assert len({cell.cell_hash for cell in cells}) == len({cell.key for cell in cells}) == len(cells)
+
+
+def test_own_prompts_and_plans_count_by_their_text_and_not_by_their_names() -> None:
+    file = {**FILE, "loop": "tasks", "limits": {}}
+
+    def hashed(prompts: dict[str, str], plan: str | None = None, **texts: str) -> dict[str, tuple[str, str]]:
+        its = {**file, "prompts": prompts}
+        if plan:
+            its["targets"] = [{**FILE["targets"][0], "plan": "p.yaml"}, FILE["targets"][1]]
+        given = Given(prompts=texts, plans={"p.yaml": (plan or "",)})
+        cells = expand(Experiment.model_validate(its), Fleet.model_validate(FLEET), PINS, {}, "p", given)
+        return {cell.key: (cell.profile_hash, cell.cell_hash) for cell in cells}
+
+    plain = hashed({})
+    own = hashed({"build": "a"}, a="$task")
+    assert own == hashed({"build": "b"}, b="$task")
+    for other in (hashed({"build": "a"}, a="$task!"), hashed({"verify": "a"}, a="$task"), plain):
+        assert all(own[key] != other[key] for key in plain)
+    planned = hashed({}, plan="one")
+    assert [key for key in plain if planned[key] != plain[key]] == ["c/opus", "c/hybrid"]
+    assert all(planned[key][0] == plain[key][0] for key in plain), "a plan is the target's, for all profiles alike"
+    assert planned != hashed({}, plan="two")

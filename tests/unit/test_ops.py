@@ -289,11 +289,14 @@ def test_documents_name_commands_and_options_that_exist() -> None:
 
 
 def _help(name: str) -> str:
+    import click
     from click.testing import CliRunner
 
     from orchestrator.cli import bakeoff
 
-    arguments = [[name], [name, "cloud"], [name, "gpu"]] if name == "worker" else [[name]]
+    command, context = bakeoff.get_command(click.Context(bakeoff), name), click.Context(bakeoff)
+    below = command.list_commands(context) if isinstance(command, click.Group) else []
+    arguments = [[name], *([name, one] for one in below)]
     results = [CliRunner().invoke(bakeoff, [*words, "--help"]) for words in arguments]
     assert all(result.exit_code == 0 for result in results), name
     return "".join(result.output for result in results)

@@ -167,6 +167,21 @@ def test_hostile_text_is_marked_bounded_and_inert_in_html(whole: Study) -> None:
     assert not set(page) & {"\u202e", "\u2066", "\x1b"}
 
 
+def test_names_of_cases_and_files_are_shown_cut_and_inert(whole: Study) -> None:
+    page, text, told = html.render(whole, CLOSED), markdown.render(whole, CLOSED), as_json.render(whole, CLOSED)
+    for form in (page, text, told, _printed(whole, 200)):
+        assert "test_area" in form.replace("\\_", "_")
+        assert "W" * 320 not in form
+        assert "\u202e" not in form
+    tags = _Tags()
+    tags.feed(page)
+    assert "script" not in {name for name, _ in tags.seen}
+    assert "<script" not in text.replace("\\<", "")
+    assert "\x1b[31m" not in page + text
+    assert "flaky" in page
+    assert "hidden files came in the place of" in page
+
+
 def test_hostile_names_do_not_break_any_form() -> None:
     nasty = "</title><script>x</script>|`\u202e[a](http://x.invalid)"
     rows = tuple(job(n, target=nasty, profile=nasty, detail=nasty, final_text=HOSTILE) for n in range(1, 7))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.domain.experiment import Check
+from orchestrator.domain.check import PinnedCheck
 from orchestrator.domain.jobspec import JobSpec
 from orchestrator.domain.outcome import RESUMABLE, Outcome
 from orchestrator.domain.tasks import TaskState
@@ -28,7 +28,7 @@ def spec(
     investigate: int = 2,
     verify: int = 2,
     stages: int = 10_000,
-    checks: dict[str, Check] | None = None,
+    checks: dict[str, PinnedCheck] | None = None,
     plan: tuple[str, ...] = (),
 ) -> JobSpec:
     base = cells_of()[0].spec
@@ -169,7 +169,7 @@ def accepted(its: JobSpec, history: list[StageDone]) -> list[StageDone]:
 
 
 def test_a_run_is_complete_only_when_the_checks_agree() -> None:
-    its = spec(checks={"test": Check(run="make test")})
+    its = spec(checks={"test": PinnedCheck(run="make test")})
     history = accepted(its, [PLAN])
     assert tasks(its, history) == CheckOrder()
     history[-1] = replace(history[-1], checks="test: fail, exit code 1\n2 of 9")
@@ -188,7 +188,7 @@ def test_a_run_is_complete_only_when_the_checks_agree() -> None:
 
 @pytest.mark.parametrize("repairs", [0, 1, 2])
 def test_repairs_are_bounded_and_the_end_says_what_the_checks_say(repairs: int) -> None:
-    its = spec(checks={"test": Check(run="make test")}).model_copy(update={"max_check_repairs": repairs})
+    its = spec(checks={"test": PinnedCheck(run="make test")}).model_copy(update={"max_check_repairs": repairs})
     history = [PLAN]
     for _ in range(repairs + 1):
         history = accepted(its, history)
@@ -201,7 +201,7 @@ def test_repairs_are_bounded_and_the_end_says_what_the_checks_say(repairs: int) 
 
 
 def test_a_repair_that_is_refused_to_the_last_is_no_complete_run() -> None:
-    its = spec(depth=0, checks={"test": Check(run="make test")})
+    its = spec(depth=0, checks={"test": PinnedCheck(run="make test")})
     history = accepted(its, [PLAN])
     history[-1] = replace(history[-1], checks="test: fail")
     history += [done("build"), verdict(False, "c1")] * its.max_rejects
@@ -211,7 +211,7 @@ def test_a_repair_that_is_refused_to_the_last_is_no_complete_run() -> None:
 
 
 def test_a_repair_goes_on_also_where_what_asked_for_it_is_not_on_record() -> None:
-    its = spec(checks={"test": Check(run="make test")})
+    its = spec(checks={"test": PinnedCheck(run="make test")})
     history = [*accepted(its, [PLAN]), done("build", task="c1", commits=("x",))]
     assert due(its, ledger_of(its, history)) == Due("verify", ("c1",))
     history = accepted(its, history)
@@ -222,15 +222,11 @@ def test_a_repair_goes_on_also_where_what_asked_for_it_is_not_on_record() -> Non
     assert end.outcome is Outcome.COMPLETE
 
 
-class _Hidden(Check):
-    hidden: bool = True
-
-
 def test_hidden_checks_steer_nothing() -> None:
-    its = spec(checks={"secret": _Hidden(run="true")})
+    its = spec(checks={"secret": PinnedCheck(run="true", hidden=True)})
     end = tasks(its, [*accepted(its, [PLAN])])
     assert isinstance(end, LoopEnd)
-    both = spec(checks={"secret": _Hidden(run="true"), "open": Check(run="true")})
+    both = spec(checks={"secret": PinnedCheck(run="true", hidden=True), "open": PinnedCheck(run="true")})
     assert list(both.target.visible_checks) == ["open"]
 
 

@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from orchestrator.domain.events import AgentEnded, EndReason, Event, OutputSeen
 from orchestrator.domain.experiment import CommandAgent
 from workers.agents.base import Launch, StageContext
 from workers.agents.environment import clean_env, program_version, require_program
+from workers.agents.harness import HarnessFiles
 from workers.agents.reading import MAX_TEXT_CHARS, storable
 
-_PLACEHOLDER = re.compile(r"\{(prompt_file|base_url|model|worktree|session|api_key)\}")
+_PLACEHOLDER = re.compile(r"\{(prompt_file|base_url|model|worktree|home|tmp|logs|session|api_key)\}")
 
 
 class Command:
@@ -36,7 +38,7 @@ class Command:
             "prompt_file": str(context.prompt_file),
             "base_url": context.base_url,
             "model": context.model.name,
-            "worktree": str(context.worktree),
+            **_folders(context),
             "session": context.session_id or "",
             "api_key": context.api_key,
         }
@@ -52,15 +54,33 @@ class Command:
 
     def reader(self, context: StageContext) -> "CommandReader":
         """A fresh reader for one run."""
-        return CommandReader()
+        return CommandReader(_files(self._command, context))
+
+
+def _folders(context: StageContext) -> dict[str, str]:
+    folders = {"worktree": context.worktree, "home": context.home, "tmp": context.tmp, "logs": context.logs}
+    return {name: str(folder) for name, folder in folders.items()}
+
+
+def _files(command: CommandAgent, context: StageContext) -> HarnessFiles | None:
+    """The files in which the command tells about stages of its own; paths count from the worktree."""
+    if command.telemetry is None:
+        return None
+    folders = _folders(context)
+
+    def fill(template: str) -> Path:
+        return context.worktree / _PLACEHOLDER.sub(lambda found: folders[found[1]], template)
+
+    return HarnessFiles(command.telemetry, fill)
 
 
 class CommandReader:
-    """Keeps the end of standard output: the answer, as far as anybody can tell."""
+    """Keeps the end of standard output: the answer, as far as anybody can tell. Of a harness it follows the files."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: HarnessFiles | None = None) -> None:
         self.unparsed = 0
         self._tail = b""
+        self._files = files
 
     def feed(self, data: bytes) -> Sequence[Event]:
         """That something was written."""
@@ -69,13 +89,17 @@ class CommandReader:
         return (OutputSeen(size_bytes=len(data)),) if data else ()
 
     def poll(self) -> Sequence[Event]:
-        """There is no session file."""
-        return ()
+        """What a harness's files tell; other commands have none."""
+        return tuple(self._files.poll()) if self._files else ()
 
     def finish(self, exit_code: int | None, stderr_tail: str) -> AgentEnded:
-        """Such a program has nothing but its exit code to tell its end by."""
+        """Such a program has its exit code to tell its end by, and a harness the last run that it wrote about."""
+        if self._files is not None:
+            self._files.finish()
+            self.unparsed = self._files.faults
         reasons = {0: EndReason.FINISHED, None: EndReason.NO_FINAL_EVENT}
         killed = exit_code is not None and exit_code < 0
         reason = EndReason.NO_FINAL_EVENT if killed else reasons.get(exit_code, EndReason.ERROR)
         final = storable(self._tail.decode("utf-8", "replace")).strip()
-        return AgentEnded(reason=reason, exit_code=exit_code, final_text=final)
+        run = self._files.run if self._files else None
+        return AgentEnded(reason=reason, exit_code=exit_code, final_text=final, run=run)

@@ -12,7 +12,6 @@ from pathlib import Path
 from orchestrator.domain.events import (
     AgentEnded,
     EndReason,
-    ErrorKind,
     ErrorSeen,
     Event,
     MessageSaid,
@@ -21,7 +20,8 @@ from orchestrator.domain.events import (
     TurnEnded,
 )
 from workers.agents.base import Launch, StageContext
-from workers.agents.environment import clean_env, find_program, program_version, require_program
+from workers.agents.environment import clean_env, package_version, require_program
+from workers.agents.faults import kind_of_exception
 from workers.agents.lines import agent_ended
 from workers.agents.reading import call_signature, chat_usage, parse_object, pick, text, usd_micros
 
@@ -36,23 +36,6 @@ _ENDS = {
     "TimeExceeded": EndReason.TURN_LIMIT,
     "UserInterruption": EndReason.INTERRUPTED,
     "KeyboardInterrupt": EndReason.INTERRUPTED,
-}
-# Names of litellm's exceptions, which the trajectory gives as the exit status.
-_ERRORS = {
-    "AuthenticationError": ErrorKind.AUTH,
-    "PermissionDeniedError": ErrorKind.AUTH,
-    "RateLimitError": ErrorKind.RATE_LIMIT,
-    "ContextWindowExceededError": ErrorKind.CONTEXT_OVERFLOW,
-    "ServiceUnavailableError": ErrorKind.OVERLOADED,
-    "InternalServerError": ErrorKind.SERVER,
-    "BadGatewayError": ErrorKind.SERVER,
-    "APIError": ErrorKind.SERVER,
-    "APIConnectionError": ErrorKind.NETWORK,
-    "Timeout": ErrorKind.NETWORK,
-    "BadRequestError": ErrorKind.BAD_REQUEST,
-    "NotFoundError": ErrorKind.BAD_REQUEST,
-    "UnprocessableEntityError": ErrorKind.BAD_REQUEST,
-    "UnsupportedParamsError": ErrorKind.BAD_REQUEST,
 }
 _SWITCHES = {
     "MSWEA_CONFIGURED": "true",  # else it asks for a model on its first start
@@ -70,16 +53,8 @@ class Mini:
     compacts = False
 
     def version(self, env: Mapping[str, str]) -> str | None:
-        """Version of the installed package, asked of the Python that the program's first line names."""
-        program = find_program("mini", env)
-        if program is None:
-            return None
-        with Path(program).open("rb") as file:
-            first = file.readline(512).decode("utf-8", "replace")
-        if not first.startswith("#!"):
-            return None
-        ask = "from importlib.metadata import version; print(version('mini-swe-agent'))"
-        return program_version((*first[2:].split(), "-I", "-c", ask), env)
+        """Version of the installed package."""
+        return package_version("mini", "mini-swe-agent", env)
 
     def install_hint(self) -> str:
         """How to install it."""
@@ -220,4 +195,4 @@ class MiniReader:
         self._end = _ENDS.get(status, EndReason.ERROR)
         self._text = text(message, "extra", "submission") or self._text
         if self._end is EndReason.ERROR:
-            yield ErrorSeen(kind=_ERRORS.get(status, ErrorKind.AGENT), text=text(message, "content") or status)
+            yield ErrorSeen(kind=kind_of_exception(status), text=text(message, "content") or status)

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.experiment import CommandAgent
+from workers.agents.aider import Aider
 from workers.agents.base import AgentAdapter
 from workers.agents.claude import Claude
 from workers.agents.codex import Codex
@@ -12,16 +13,26 @@ from workers.agents.command import Command
 from workers.agents.gemini import Gemini
 from workers.agents.mini import Mini
 from workers.agents.opencode import Opencode
+from workers.agents.openhands import Openhands
 from workers.agents.pi import Pi
 from workers.agents.qwen import Qwen
 from workers.agents.reference import Reference
+from workers.agents.vibe import Vibe
 
-_ADAPTERS: Mapping[str, AgentAdapter] = MappingProxyType(
-    {
-        built_in.name: built_in
-        for built_in in (Opencode(), Codex(), Claude(), Gemini(), Qwen(), Pi(), Mini(), Reference())
-    }
+_BUILT_IN: tuple[AgentAdapter, ...] = (
+    Opencode(),
+    Codex(),
+    Claude(),
+    Gemini(),
+    Qwen(),
+    Pi(),
+    Mini(),
+    Aider(),
+    Vibe(),
+    Openhands(),
+    Reference(),
 )
+_ADAPTERS: Mapping[str, AgentAdapter] = MappingProxyType({built_in.name: built_in for built_in in _BUILT_IN})
 
 
 def names() -> tuple[str, ...]:

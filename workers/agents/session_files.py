@@ -15,31 +15,40 @@ class Growth(NamedTuple):
     lines: list[bytes]
 
 
+class FileTail:
+    """Reads one file from `offset` on. A file that is not there yet, or not any more, has nothing new."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self._path = path
+        self._offset = offset
+
+    def read(self) -> bytes:
+        """The bytes added since the last call."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except OSError:
+            return b""
+        self._offset += len(data)
+        return data
+
+
 class SessionFiles:
     """All files below `folder` that match `pattern`. What they hold when this is made is an earlier run's."""
 
     def __init__(self, folder: Path, pattern: str) -> None:
         self._folder = folder
         self._pattern = pattern
-        self._offsets: dict[Path, int] = {path: path.stat().st_size for path in self._files()}
+        self._tails = {path: FileTail(path, path.stat().st_size) for path in self._files()}
         self._splitters: dict[Path, LineSplitter] = {}
 
     def grown(self) -> Iterator[Growth]:
         """The files that grew since the last call, new ones included."""
         for path in self._files():
-            data = self._new_bytes(path)
+            data = self._tails.setdefault(path, FileTail(path)).read()
             if data:
                 yield Growth(path, len(data), self._splitters.setdefault(path, LineSplitter()).split(data))
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob(self._pattern))
-
-    def _new_bytes(self, path: Path) -> bytes:
-        try:
-            with path.open("rb") as file:
-                file.seek(self._offsets.get(path, 0))
-                data = file.read()
-        except OSError:  # it was there a moment ago: the next call tells
-            return b""
-        self._offsets[path] = self._offsets.get(path, 0) + len(data)
-        return data

@@ -1,6 +1,7 @@
 """What is taken out of a job's tree: patch, bundle, figures, and clean checkouts. Nothing here changes the tree."""
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,8 @@ from workers.worktrees.git import OutputLimit, Place
 from workers.worktrees.worktree import JobTree
 
 MAX_PATCH_BYTES = 64 * 1024 * 1024
+# Of a change that is searched for signs: more than that is no change to tests that anybody wrote.
+MAX_LOOKED_BYTES = 8 * 1024 * 1024
 _DIFF = ("diff-tree", "-r", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames")
 
 
@@ -18,6 +21,13 @@ class ChangedFile(NamedTuple):
 
     path: str
     status: str
+
+
+class LineCount(NamedTuple):
+    """Lines of one path's change; None for binary files."""
+
+    added: int | None
+    removed: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,22 +73,63 @@ def changed_files(job: JobTree) -> tuple[ChangedFile, ...]:
     return tuple(ChangedFile(os.fsdecode(path), status.decode()) for status, path in names)
 
 
+def line_counts(job: JobTree) -> dict[str, LineCount]:
+    """Lines added and removed in each path that the agent changed."""
+    entries = job.git.run([*_DIFF, "--numstat", "-z", job.start, job.head], job.place).split(b"\0")[:-1]
+    found = {}
+    for entry in entries:
+        added, removed, path = entry.split(b"\t", 2)
+        binary = added == b"-"
+        found[os.fsdecode(path)] = LineCount(None if binary else int(added), None if binary else int(removed))
+    return found
+
+
 def diff_stat(job: JobTree) -> DiffStat:
     """The size of the agent's change."""
-    entries = job.git.run([*_DIFF, "--numstat", "-z", job.start, job.head], job.place).split(b"\0")[:-1]
-    counts = [entry.split(b"\t", 2)[:2] for entry in entries]
-    text = [(int(added), int(removed)) for added, removed in counts if added != b"-"]
+    counts = line_counts(job).values()
     return DiffStat(
         files=len(counts),
-        added_lines=sum(added for added, _ in text),
-        removed_lines=sum(removed for _, removed in text),
-        binary_files=len(counts) - len(text),
+        added_lines=sum(count.added or 0 for count in counts),
+        removed_lines=sum(count.removed or 0 for count in counts),
+        binary_files=sum(count.added is None for count in counts),
     )
 
 
-def clean_checkout(job: JobTree, sha: str, into: Path) -> None:
+def zero_context_diffs(
+    job: JobTree, paths: Sequence[str], *, max_bytes: int = MAX_LOOKED_BYTES
+) -> dict[str, list[str]]:
+    """The added and removed lines of these paths, each with its sign. Raises OutputLimit, GitError."""
+    if not paths:
+        return {}
+    args = [*_DIFF, "-p", "-U0", job.start, job.head, "--", *paths]
+    found: dict[str, list[str]] = {}
+    here: list[str] = []
+    content = False
+    # Sections come in the order of the names, and no line of content begins with `d`. A path that became a link, or
+    # the reverse, has two sections: the names are in their headers too, but quoted and ambiguous.
+    names = iter(_sections(job, paths))
+    output = job.git.run(args, job.place, max_output_bytes=max_bytes)
+    for line in output.decode("utf-8", "replace").split("\n"):
+        if line.startswith("diff --git "):
+            here, content = found.setdefault(next(names, ""), []), False
+        elif line.startswith("@@ "):
+            content = True
+        elif content and line.startswith(("+", "-")):
+            here.append(line)
+    return found
+
+
+def _sections(job: JobTree, paths: Sequence[str]) -> Iterator[str]:
+    fields = job.git.run([*_DIFF, "--name-status", "-z", job.start, job.head, "--", *paths], job.place)
+    parts = fields.split(b"\0")[:-1]
+    for status, path in zip(parts[::2], parts[1::2], strict=True):
+        yield from [os.fsdecode(path)] * (2 if status == b"T" else 1)
+
+
+def clean_checkout(job: JobTree, sha: str, into: Path, *, restored: Sequence[str] = ()) -> None:
     """Put a commit of the job's, and nothing else, into a new directory, with a `.git` of its own.
 
+    `restored` paths come from where the agent started instead: they are there as they were, or not at all.
     Raises GitError, FileExistsError.
     """
     into.mkdir(parents=True)
@@ -86,7 +137,12 @@ def clean_checkout(job: JobTree, sha: str, into: Path) -> None:
     place = job.place
     try:
         here = Place(git_dir=place.git_dir, work_tree=into, index=index, cwd=into)
-        job.git.run(["read-tree", "--reset", "-u", sha], here)
+        if restored:
+            job.git.run(["read-tree", "--reset", sha], here)
+            job.git.run(["update-index", "-z", "--replace", "--index-info"], here, stdin=_as_before(job, restored))
+            job.git.run(["checkout-index", "--all", "--quiet"], here)
+        else:
+            job.git.run(["read-tree", "--reset", "-u", sha], here)
         gitdir.create_agents(
             into / ".git",
             branch=job.key.branch,
@@ -97,3 +153,14 @@ def clean_checkout(job: JobTree, sha: str, into: Path) -> None:
         )
     finally:
         index.unlink(missing_ok=True)
+
+
+def _as_before(job: JobTree, paths: Sequence[str]) -> bytes:
+    """What git's index has to be told so that these paths are as they were before the agent came."""
+    before: dict[bytes, bytes] = {}
+    for entry in job.git.run(["ls-tree", "-r", "-z", "--full-tree", job.start], job.place).split(b"\0")[:-1]:
+        before[entry.partition(b"\t")[2]] = entry
+    names = [os.fsencode(path) for path in paths]
+    gone = [b"0 " + b"0" * 40 + b"\t" + name for name in names if name not in before]
+    # Removals first: a link may stand where a folder has to be.
+    return b"".join(entry + b"\0" for entry in (*gone, *(before[name] for name in names if name in before)))

@@ -9,7 +9,7 @@ trees refer to these objects. The source gets no refs, no configuration, and non
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -90,6 +90,12 @@ class Mirror:
         if mode not in (b"100644", b"100755"):
             return None
         return self._git.run(["cat-file", "blob", rest.split()[1].decode()], self._place)
+
+    def holds_all(self, names: Sequence[str]) -> bool:
+        """Whether every object of these names is in the mirror, where agents can read it. Raises GitError."""
+        given = "".join(f"{name}\n" for name in names).encode("ascii")
+        said = self._git.run(["cat-file", "--batch-check=%(objectname)"], self._place, stdin=given)
+        return b" missing" not in said
 
     def _try_ensure(self, sha: str) -> bool:
         try:

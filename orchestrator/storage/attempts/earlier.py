@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from orchestrator.domain.harness import INNER_STAGES, parent_ordinal
 from orchestrator.domain.outcome import RESUMABLE, Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.usage import TokenUsage
 from orchestrator.storage.engine import Database
@@ -68,7 +69,10 @@ def earlier_work(database: Database, job_id: int, number: int) -> Earlier | None
     for row, upto in reversed(chain):
         mine = [stage for stage in rows if stage.attempt_id == row.id and (upto is None or stage.ordinal <= upto)]
         fresh = _committed(mine)
-        kept += [_kept(stage) for stage in fresh]
+        inner = [stage for stage in rows if stage.attempt_id == row.id and stage.ordinal >= INNER_STAGES]
+        kept += [
+            _kept(stage, [one for one in inner if parent_ordinal(one.ordinal) == stage.ordinal]) for stage in fresh
+        ]
         wall += _wall_seconds(row, fresh)
     if last.resumed_from and not fresh and outcome_class(Outcome(last.outcome)) is OutcomeClass.INFRA:
         return None
@@ -114,7 +118,7 @@ def _committed(rows: Sequence[Any]) -> list[Any]:
     return found
 
 
-def _kept(row: Any) -> KeptStage:
+def _tokens(row: Any) -> int:
     usage = TokenUsage(
         input=row.input_tokens,
         output=row.output_tokens,
@@ -122,6 +126,15 @@ def _kept(row: Any) -> KeptStage:
         cache_write=row.cache_write_tokens,
         reasoning=row.reasoning_tokens,
     )
+    return usage.total or 0
+
+
+def _spent(row: Any) -> int:
+    return (row.stated_cost_usd_micros if row.cost_usd_micros is None else row.cost_usd_micros) or 0
+
+
+def _kept(row: Any, inner: Sequence[Any]) -> KeptStage:
+    """A stage with what the stages used that it ran by itself."""
     return KeptStage(
         ordinal=row.ordinal,
         stage=row.stage,
@@ -135,7 +148,9 @@ def _kept(row: Any) -> KeptStage:
         session_id=row.session_id,
         commit_sha=row.commit_sha,
         checks=row.checks,
-        context_percent=None if row.context_tokens is None else 100 * row.context_tokens / row.context_window,
-        tokens=usage.total or 0,
-        spent_usd_micros=(row.stated_cost_usd_micros if row.cost_usd_micros is None else row.cost_usd_micros) or 0,
+        context_percent=None
+        if None in (row.context_tokens, row.context_window)
+        else 100 * row.context_tokens / row.context_window,
+        tokens=sum(_tokens(one) for one in (row, *inner)),
+        spent_usd_micros=sum(_spent(one) for one in (row, *inner)),
     )

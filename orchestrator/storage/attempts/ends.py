@@ -16,10 +16,20 @@ from orchestrator.domain.lease import Beat
 from orchestrator.domain.outcome import Outcome, OutcomeClass, job_event, outcome_class
 from orchestrator.domain.states import JOB_MOVES, AttemptState, JobState, move
 from orchestrator.storage import breakers
+from orchestrator.storage.attempts.extras import change_row, store_checks
 from orchestrator.storage.attempts.slots import free_slots
 from orchestrator.storage.attempts.values import UNKNOWN_RESET, AttemptResult
 from orchestrator.storage.engine import Database, padded
-from orchestrator.storage.tables import artifacts, attempts, cells, checks, experiments, is_in, is_live, jobs
+from orchestrator.storage.tables import (
+    artifacts,
+    attempts,
+    cells,
+    experiments,
+    is_in,
+    is_live,
+    jobs,
+    protected_changes,
+)
 
 
 class End(NamedTuple):
@@ -31,7 +41,7 @@ class End(NamedTuple):
     seen_heartbeat: int | None = None
 
 
-_NOT_COLUMNS = ("checks", "artifacts", "wake_at", "resource", "answered")
+_NOT_COLUMNS = ("checks", "artifacts", "changes", "wake_at", "resource", "answered")
 _RESULT_COLUMNS = tuple(f.name for f in fields(AttemptResult) if f.name not in _NOT_COLUMNS)
 _ENDING = (
     sa.select(
@@ -198,12 +208,12 @@ def _moved(end: End, row: Any, state: JobState) -> dict[str, Any]:
 
 
 def _store_extras(connection: sa.Connection, end: End, target_id: int) -> None:
-    result = end.result
-    if result.checks:
-        key = {"attempt_id": end.attempt_id, "target_id": target_id}
-        connection.execute(checks.insert(), [key | asdict(record) for record in result.checks])
+    result, key = end.result, {"attempt_id": end.attempt_id}
+    store_checks(connection, end.attempt_id, target_id, result.checks)
+    if result.changes:
+        rows = [key | change_row(ordinal, change) for ordinal, change in enumerate(result.changes, start=1)]
+        connection.execute(protected_changes.insert(), rows)
     if result.artifacts:
-        key = {"attempt_id": end.attempt_id}
         connection.execute(artifacts.insert(), [key | asdict(record) for record in result.artifacts])
 
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from orchestrator.domain.breaker import Breaker, describe
+from orchestrator.domain.cases import Cases
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.outcome import Outcome
+from orchestrator.domain.tampering import Change
 
 # A worker that has not announced itself for this long is taken to be away. Leases alone decide what has expired.
 SILENT_AFTER = timedelta(seconds=45)
@@ -41,8 +43,22 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckRunRecord:
+    """One run of a check. `cases` is None when its output is in no known format."""
+
+    status: CheckStatus
+    exit_code: int | None = None
+    seconds: float | None = None
+    reason: str | None = None
+    log_sha256: str | None = None
+    case_format: str | None = None
+    report_fault: str | None = None
+    cases: Cases | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckRecord:
-    """Result of one check. `kind` is `final` or `baseline`."""
+    """Result of one check. `kind` is `final` or `baseline`; the columns of a run are those of the last one."""
 
     kind: str
     name: str
@@ -51,6 +67,11 @@ class CheckRecord:
     seconds: float | None
     reason: str | None
     log_sha256: str | None
+    hidden: bool = False
+    runs: int | None = None
+    passed_runs: int | None = None
+    replaced: Sequence[str] | None = None
+    all_runs: Sequence[CheckRunRecord] = field(default_factory=tuple)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +102,8 @@ class AttemptResult:
     lines_added: int | None = None
     lines_removed: int | None = None
     commits: int | None = None
+    protected_changes: int | None = None
+    protected_counted: int | None = None
     final_text: str | None = None
     wake_at: datetime | None = None
     # The account or pool of the last stage, and those that answered a model request: what the breakers go by.
@@ -88,6 +111,7 @@ class AttemptResult:
     answered: Sequence[str] = field(default_factory=tuple)
     checks: Sequence[CheckRecord] = field(default_factory=tuple)
     artifacts: Sequence[ArtifactRecord] = field(default_factory=tuple)
+    changes: Sequence[Change] = field(default_factory=tuple)
 
 
 class NoFreeSlot(Conflict):

@@ -1,0 +1,137 @@
+"""import and export: what people bring along from other programs, and what they take back."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.cli.common import as_json, chosen_experiment, emit, experiment_name, open_database
+from orchestrator.domain.base import check_name
+from orchestrator.domain.errors import ExitCode
+from orchestrator.interop.findings import Finding
+from orchestrator.interop.findings import as_json as findings_json
+from orchestrator.interop.findings import as_lines as findings_lines
+
+
+@click.group("import")
+def import_command() -> None:
+    """Read experiments and results of other programs. Nothing of them is ever run."""
+
+
+@click.group("export")
+def export_command() -> None:
+    """Write results in the form of other programs."""
+
+
+def _overrides(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    if any(not (name and sign) for name, sign, _ in pairs):
+        raise click.BadParameter("KEY=VALUE, for example MAX_ITERATIONS=5")
+    return {name: value for name, _, value in pairs}
+
+
+def _experiment_name(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    try:
+        return check_name(value) if value is not None else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@import_command.command("ralph")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the files; default: the name.")
+@click.option(
+    "--name", callback=_experiment_name, help="Of the experiment; default: the name of FILE, or of its folder."
+)
+@click.option(
+    "--profiles",
+    type=click.Path(path_type=Path),
+    help="Ralph's config.toml; default: ~/.config/ralph/config.toml, where it exists.",
+)
+@click.option("--set", "overrides", multiple=True, callback=_overrides, help="KEY=VALUE, instead of what FILE says.")
+@click.option("--harness", is_flag=True, help="Run ralph itself as one command, instead of the loop 'tasks'.")
+@click.option("--force", is_flag=True, help="Write over files that are there.")
+@as_json
+def ralph_command(file: Path, output: Path | None, as_json: bool, **options: Any) -> int:
+    """Write an experiment and a fleet file for FILE, an experiment.conf of ralph's, and say what was unclear."""
+    from orchestrator.interop.ralph_import import import_conf, look_at_target, write_files
+
+    name = options["name"] or _name_of(file)
+    made = import_conf(
+        file, name=name, profiles=options["profiles"], overrides=options["overrides"], harness=options["harness"]
+    )
+    written = write_files(made, output or Path(name), force=options["force"])
+    findings = [*made.findings, *look_at_target(written)]
+    if as_json:
+        files = {"experiment": str(written), "fleet": str(written.with_name("fleet.toml"))}
+        emit({"files": files, "findings": findings_json(findings)})
+        return ExitCode.OK
+    click.echo(f"{written}\n{written.with_name('fleet.toml')}")
+    _report(findings)
+    return ExitCode.OK
+
+
+@import_command.command("ralph-ledger")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", callback=_experiment_name, help="Of the experiment; default: the name of the folder.")
+@as_json
+def ralph_ledger_command(path: Path, name: str | None, as_json: bool) -> int:
+    """Store the runs of a ledger of ralph's, the folder PATH with runs.jsonl and iterations.jsonl, as an experiment.
+
+    Importing again adds only runs that are new.
+    """
+    from orchestrator.clock import utc_now
+    from orchestrator.interop.ralph_import import read_folder
+    from orchestrator.interop.ralph_legacy import legacy_ranking
+    from orchestrator.interop.ralph_reconcile import reconcile
+    from orchestrator.interop.ralph_results import SOURCE, to_result
+    from orchestrator.storage.imports import store_imported
+
+    folder = path if path.is_dir() else path.parent
+    chosen = name or _name_of(folder.absolute() / "experiment.conf")
+    ledger = read_folder(folder)
+    results = [to_result(chosen, run) for run in ledger.runs]
+    stored = store_imported(open_database(), name=chosen, source=SOURCE, runs=results, now=utc_now())
+    findings = [*ledger.findings, *reconcile(ledger.runs)]
+    if as_json:
+        scores = [{"run": one.run.label, "score": one.score} for one in legacy_ranking(ledger.runs)]
+        emit({"experiment": chosen, **stored._asdict(), "findings": findings_json(findings), "legacy_scores": scores})
+        return ExitCode.OK
+    click.echo(f"{chosen}: {stored.added} runs added, {stored.known} were there already.")
+    _report(findings)
+    return ExitCode.OK
+
+
+@export_command.command("ralph")
+@experiment_name
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the two files.")
+@click.option("--force", is_flag=True, help="Write over files that are there.")
+def export_ralph_command(experiment: str | None, output: Path, force: bool) -> int:
+    """Write EXPERIMENT (default: the newest) as runs.jsonl and iterations.jsonl, with null for what is unknown."""
+    from orchestrator.clock import utc_now
+    from orchestrator.interop import ralph_export
+    from orchestrator.interop.ralph_import import write_texts
+    from orchestrator.storage.evidence import load_evidence
+    from orchestrator.storage.imports import kept_records
+
+    database = open_database()
+    name = chosen_experiment(database, experiment)
+    records = kept_records(database, name)
+    runs, iterations = (
+        ralph_export.kept(records) if records else ralph_export.told(load_evidence(database, name, utc_now()))
+    )
+    texts = {"runs.jsonl": ralph_export.lines(runs), "iterations.jsonl": ralph_export.lines(iterations)}
+    write_texts({output / file: text for file, text in texts.items()}, force=force)
+    click.echo(f"{output}: {len(runs)} runs, {len(iterations)} stages.")
+    return ExitCode.OK
+
+
+def _report(findings: list[Finding]) -> None:
+    for line in findings_lines(findings):
+        click.echo(line)
+
+
+def _name_of(file: Path) -> str:
+    stem = file.absolute().parent.name if file.stem == "experiment" else file.stem.removeprefix("experiment_")
+    return re.sub(r"[^A-Za-z0-9._-]|\.\.+", "-", stem).strip("-._")[:64] or "ralph"
