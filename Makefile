@@ -46,7 +46,7 @@ fmt: $(DEV)  ## Format the code and repair what the linter can
 	@$(BIN)/ruff format .
 
 # Runs as a recipe and not as a prerequisite, so that a machine without node or network still gets the rest.
-agents: $(RUNTIME)  ## Install the pinned coding agents, all of them: 1.7 GB (needs node and npm)
+agents: $(RUNTIME)  ## Install every pinned coding agent, 1.7 GB (needs node and npm)
 	@ops/install-agents all & ops/install-mini $(VENV) && wait $$!
 
 table: $(DEV)  ## Write the table of agents' outcomes in the docs anew from the recordings' tests

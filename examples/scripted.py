@@ -11,15 +11,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
-_AGENTS = _ROOT / "ops" / "agents" / "node_modules" / ".bin"
+_AGENTS = tuple(_ROOT / "ops" / "agents" / part for part in ("node_modules/.bin", "bin"))
 # A loaded machine needs seconds to import the server; one that needs longer is broken.
 _SERVER_START_SECONDS = 30.0
 
 
-def parser(description: str | None, name: str) -> argparse.ArgumentParser:
-    """The options that every example has. `name` is its folder under `.bakeoff`."""
+def parser(description: str | None, name: str, *, agent: bool = True) -> argparse.ArgumentParser:
+    """The options that examples have. `name` is the folder under `.bakeoff`; `agent`: whether one may be chosen."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--agent", help="default: opencode when it is installed, else the reference agent")
+    if agent:
+        made.add_argument("--agent", help="default: opencode when it is installed, else the reference agent")
     made.add_argument("--repeats", type=int, help="default: as the experiment file says")
     directory = _ROOT / ".bakeoff" / name
     made.add_argument("--directory", type=Path, default=directory, help="default: %(default)s")
@@ -28,7 +29,7 @@ def parser(description: str | None, name: str) -> argparse.ArgumentParser:
 
 def environment(work: Path) -> dict[str, str]:
     """Where results go, with the agents of this checkout first on PATH."""
-    path = os.pathsep.join((str(_AGENTS), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    path = os.pathsep.join((*map(str, _AGENTS), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     return {**os.environ, "BAKEOFF_HOME": str(work / "home"), "PATH": path}
 
 

@@ -39,7 +39,9 @@ def answer(question: Question, settings: Settings) -> Answer:
         one = adapter(name, command)
         version = one.version(env)
         installed = version is not None or (command is not None and _runs_unversioned(command, env))
-        agents[name] = AgentAnswer(installed=installed, version=version, hint=one.install_hint())
+        agents[name] = AgentAnswer(
+            installed=installed, version=version, hint=one.install_hint(), protocols=one.protocols
+        )
     return Answer(targets=targets, agents=agents, problems=tuple(problems), prompts_hash=prompts_hash())
 
 

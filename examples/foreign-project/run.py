@@ -4,36 +4,17 @@ Downloads the source package of toolz in a pinned version, makes a git repositor
 rename a function across its modules and tests. The project's own test-suite judges. All of it is under one directory.
 """
 
-import os
-import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(_HERE.parent))
 
+import published  # noqa: E402
 import scripted  # noqa: E402
 
 _PORT_IN_FLEET = "47801"
-
-PROJECT = "toolz==1.0.0"
-SHA256 = "2c86e3d9a04798ac556793bced838816296a2f085017664e4995cb40a1047a02"
-TEST_RUNNER = "pytest==9.2.0"
-# Exit code when PyPI does not answer, so that a caller can tell it from a failed run.
-NO_DOWNLOAD = 75
-
-# The same commit everywhere: its hash is part of the job's identity.
-_COMMITTER = {
-    f"GIT_{role}_{what}": value
-    for role in ("AUTHOR", "COMMITTER")
-    for what, value in {
-        "NAME": "Bakeoff example",
-        "EMAIL": "example@example.org",
-        "DATE": "2026-01-01T00:00:00Z",
-    }.items()
-}
 
 
 def main() -> int:
@@ -43,47 +24,16 @@ def main() -> int:
     env = scripted.environment(work)
     agent = args.agent or scripted.installed_agent(env)
     try:
-        package = _download(work)
+        package = published.download(work)
     except subprocess.CalledProcessError as error:
         print(f"foreign-project: the download failed:\n{error.stderr}", file=sys.stderr)
-        return NO_DOWNLOAD
-    _make_repository(package, work / "toolz")
+        return published.NO_DOWNLOAD
+    published.make_repository(package, work / "toolz")
     with scripted.models(_HERE / "models.yaml", work, env) as port:
         paths = {"LIBRARY": str(work / "library"), "PYTHON -": f"{sys.executable} -", _PORT_IN_FLEET: str(port)}
         file = scripted.fill_in(_HERE, work, paths, {"agent": agent, "repeats": args.repeats})
-        print(f"foreign-project: {PROJECT} with agent {agent}", flush=True)
+        print(f"foreign-project: {published.PROJECT} with agent {agent}", flush=True)
         return scripted.bakeoff(env, "run", str(file), "--html", str(work / "report.html"))
-
-
-def _download(work: Path) -> Path:
-    """The source package, checked against its hash, and the runner of its tests. Returns the package."""
-    downloads, library = work / "downloads", work / "library"
-    downloads.mkdir(parents=True, exist_ok=True)
-    pinned = downloads / "requirements.txt"
-    pinned.write_text(f"{PROJECT} --hash=sha256:{SHA256}\n")
-    name = PROJECT.partition("==")[0]
-    _pip(
-        "download", "--no-deps", "--no-binary", name, "--dest", str(downloads), "--require-hashes", "-r", str(pinned)
-    )
-    if not (library / "pytest").is_dir():
-        _pip("install", "--target", str(library), TEST_RUNNER)
-    return downloads / f"{PROJECT.replace('==', '-')}.tar.gz"
-
-
-def _pip(*arguments: str) -> None:
-    argv = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
-    subprocess.run(argv, check=True, capture_output=True, text=True)
-
-
-def _make_repository(package: Path, repo: Path) -> None:
-    """One commit on `main` with exactly what the package holds."""
-    shutil.rmtree(repo, ignore_errors=True)
-    with tarfile.open(package) as archive:
-        archive.extractall(repo.parent, filter="data")
-    (repo.parent / package.name.removesuffix(".tar.gz")).rename(repo)
-    env = {"PATH": os.environ["PATH"], "HOME": str(repo.parent), "GIT_CONFIG_GLOBAL": os.devnull, **_COMMITTER}
-    for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", f"{PROJECT} from PyPI"]):
-        subprocess.run(["git", *arguments], cwd=repo, env=env, check=True)
 
 
 if __name__ == "__main__":

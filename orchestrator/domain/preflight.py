@@ -31,11 +31,12 @@ class TargetAnswer(Model):
 
 
 class AgentAnswer(Model):
-    """Whether an agent is installed here, its version (None = unknown), and how to install it."""
+    """Whether an agent is installed here, its version (None = unknown), how to install it, and what it speaks."""
 
     installed: bool
     version: str | None
     hint: str
+    protocols: tuple[str, ...]  # wire protocols, preferred first
 
 
 class Problem(Model):

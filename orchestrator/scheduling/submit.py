@@ -1,5 +1,6 @@
 """From a loaded experiment to jobs in the database: pin, preflight, expand, and insert what is not there yet."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -23,7 +24,10 @@ _PREFLIGHT_SECONDS = 3600.0
 
 
 def ask_machine(loaded: Loaded) -> Answer:
-    """Preflight on this machine, in a process of its own. Raises InvalidInput for targets that cannot be pinned."""
+    """Preflight on this machine, in a process of its own.
+
+    Raises InvalidInput for targets that cannot be pinned, and for agents that cannot talk to their models.
+    """
     experiment = loaded.experiment
     question = Question(
         targets=tuple(
@@ -64,8 +68,25 @@ def _raise_problems(loaded: Loaded, answer: Answer) -> None:
         )
         for problem in answer.problems
     ]
-    if faults:
+    if faults := [*faults, *_unspoken(loaded, answer)]:
         raise InvalidInput(faults)
+
+
+def _unspoken(loaded: Loaded, answer: Answer) -> Iterator[Fault]:
+    """The models that the agent of their profile has no protocol for."""
+    for name, profile in loaded.experiment.profiles.items():
+        agent = loaded.experiment.agent_of(profile)
+        spoken = answer.agents[agent].protocols
+        for model in profile.models():
+            protocol = loaded.fleet.server_of(model).protocol
+            if protocol not in spoken:
+                yield Fault(
+                    file=str(loaded.path),
+                    field=f"profiles.{name}",
+                    message=f"{agent} does not speak {protocol}, by which the fleet file reaches {model}",
+                    found=protocol,
+                    accepted=", ".join(spoken),
+                )
 
 
 def require_agents(answer: Answer) -> None:

@@ -84,7 +84,7 @@ def test_a_worktree_with_changes(lab: Lab) -> None:
 
 def test_agents_that_are_not_installed(lab: Lab) -> None:
     lab.env["PATH"] = path_with(lab, "git", "bash", "sh")
-    agents = ("opencode", "codex", "mini")
+    agents = ("opencode", "mini")
     lab.write(profiles={name: {"model": "model", "agent": name} for name in agents})
     missing = json.loads(lab.bakeoff("plan", "--json", str(lab.file)).out)["missing_agents"]
     if not missing:
@@ -92,6 +92,14 @@ def test_agents_that_are_not_installed(lab: Lab) -> None:
     lab.write(agent=next(iter(missing)))
     fails(lab, ExitCode.UNAVAILABLE, "not installed", *next(iter(missing.items())))
     assert lab.results.jobs() == []
+
+
+def test_agents_that_cannot_talk_to_their_models(lab: Lab) -> None:
+    agents = {"alpha": "codex", "beta": "claude", "gamma": "reference"}
+    lab.write(profiles={name: {"model": "model", "agent": agent} for name, agent in agents.items()})
+    said = fails(lab, ExitCode.INVALID_INPUT, "profiles.alpha: codex does not speak chat", "accepted: responses")
+    assert "profiles.beta: claude does not speak chat" in said
+    assert "gamma" not in said
 
 
 def test_a_command_agent_needs_no_version_but_its_program(lab: Lab) -> None:
