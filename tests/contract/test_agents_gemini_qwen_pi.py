@@ -64,7 +64,8 @@ def test_gemini_asks_one_model_whatever_it_asks(tmp_path: Path) -> None:
 
 def test_qwen_knows_the_window_and_compacts_at_the_limit_s_share(tmp_path: Path) -> None:
     launch = _launch("qwen", tmp_path)
-    settings = json.loads((tmp_path / "home/.qwen/settings.json").read_text("utf-8"))
+    # Those of the system win over the repository's.
+    settings = json.loads(Path(launch.env["QWEN_CODE_SYSTEM_SETTINGS_PATH"]).read_text("utf-8"))
     assert settings["model"]["generationConfig"]["contextWindowSize"] == 32_768
     assert (settings["context"]["autoCompactThreshold"], settings["memory"]["enableManagedAutoMemory"]) == (
         0.85,

@@ -50,13 +50,14 @@ class Qwen:
         return "npm install --prefix <BAKEOFF_HOME>/agents @qwen-code/qwen-code@0.24.4 (with node 22)"
 
     def launch(self, context: StageContext) -> Launch:
-        """Write its settings into the job's own HOME, and start it."""
+        """Write its settings where they win over a file of the repository, and start it."""
         env = clean_env(context)
         program = require_program("qwen", env, self.install_hint())
-        settings = _home(context) / "settings.json"
+        settings = _home(context) / "bakeoff.json"
         settings.parent.mkdir(parents=True, exist_ok=True)
         settings.write_text(json.dumps(_settings(context)), encoding="utf-8")
         env |= {
+            "QWEN_CODE_SYSTEM_SETTINGS_PATH": str(settings),
             "OPENAI_BASE_URL": f"{context.base_url}/v1",
             "OPENAI_API_KEY": context.api_key,
             "QWEN_CODE_MAX_OUTPUT_TOKENS": str(context.model.max_output),
@@ -82,6 +83,7 @@ def _settings(context: StageContext) -> dict[str, object]:
         "privacy": {"usageStatisticsEnabled": False},
         "telemetry": {"enabled": False},
         "security": {"auth": {"selectedType": "openai"}},
+        "disableAllHooks": True,
         "model": {"generationConfig": {"contextWindowSize": context.model.context_window}},
         "context": {"autoCompactThreshold": context.compact_percent / 100},
         # What it would learn for its next sessions is asked for by requests of its own, and no other job sees it.
