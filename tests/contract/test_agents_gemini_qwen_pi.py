@@ -99,6 +99,12 @@ def test_a_session_is_resumed_by_its_id(agent: str, flag: str, tmp_path: Path) -
     assert _launch(agent, tmp_path, session="s-1").argv[-2:] == (flag, "s-1")
 
 
+def test_pi_tells_its_version_where_others_complain(tmp_path: Path) -> None:
+    (tmp_path / "pi").write_text("#!/bin/sh\necho 0.73.1 >&2\n")
+    (tmp_path / "pi").chmod(0o755)
+    assert adapter("pi").version({"PATH": f"{tmp_path}:/usr/bin:/bin"}) == "0.73.1"
+
+
 # -- what they tell --
 
 
