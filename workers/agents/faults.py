@@ -3,9 +3,26 @@
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-from orchestrator.domain.events import ErrorSeen
+from orchestrator.domain.events import ErrorKind, ErrorSeen
 from orchestrator.domain.provider_errors import kind_of_code, kind_of_status
 from workers.agents.reading import number, parse_object, pick, text
+
+# What the OpenAI client and node's fetch say where no answer came, or half of one.
+_NO_ANSWER = (
+    "Connection error",
+    "Request timed out",
+    "fetch failed",
+    "terminated",
+    "socket hang up",
+    "other side closed",
+)
+
+
+def kind_of_client_error(status: int | None, message: str) -> ErrorKind:
+    """The kind of an error of which an agent keeps status and message; without a status it may be its own fault."""
+    if status is None and not message.startswith(_NO_ANSWER):
+        return ErrorKind.UNKNOWN
+    return kind_of_status(status)
 
 
 def error_of_answer(*, status: int | None, body: str, headers: object, message: str) -> ErrorSeen:
