@@ -19,6 +19,7 @@ class JobRow:
     `wall_seconds` is from claim to result, waiting in place for a limit included; `working_seconds` is without that.
     Waiting for a slot between stages and being parked until a limit resets are in neither.
 
+    `hidden_tokens` are those that the gateway counted beyond what the agents told: of sub-agents, titles and retries.
     `cost_usd_micros` is the list price, `stated_cost_usd_micros` what the agents said. `outcome` and `detail`
     are of the last attempt. `context_peak_fill` is a share, 0-1. `final_text` is written by the agent.
 
@@ -46,6 +47,7 @@ class JobRow:
     slot_wait_seconds: float | None = None
     parked_seconds: float | None = None
     tokens: TokenUsage = field(default_factory=TokenUsage)
+    hidden_tokens: int | None = None
     cost_usd_micros: int | None = None
     stated_cost_usd_micros: int | None = None
     remote_calls: int | None = None
@@ -70,6 +72,7 @@ class StageRow:
     """One supervised agent call. `outcome` is set when the guard or the agent ended it before its normal end.
 
     `resource` is `account:<name>` or `pool:<name>`, `requests` counts model requests at the gateway.
+    `stream_tokens` are all that the agent told, `gateway_tokens` all that the gateway counted.
     `error_text` comes from the agent or the provider.
     """
 
@@ -86,6 +89,8 @@ class StageRow:
     turns: int | None = None
     requests: int | None = None
     usage: TokenUsage = field(default_factory=TokenUsage)
+    stream_tokens: int | None = None
+    gateway_tokens: int | None = None
     cost_usd_micros: int | None = None
     stated_cost_usd_micros: int | None = None
     context_tokens: int | None = None
@@ -104,6 +109,11 @@ class StageRow:
         if self.started_at is None or self.ended_at is None:
             return None
         return (self.ended_at - self.started_at).total_seconds()
+
+    @property
+    def hidden_tokens(self) -> int | None:
+        """Tokens of which the agent told nothing; None where the gateway could not count."""
+        return None if self.gateway_tokens is None else max(0, self.gateway_tokens - (self.stream_tokens or 0))
 
     @property
     def failed(self) -> bool:

@@ -61,6 +61,7 @@ class VariantSummary:
     parked_seconds: Measure
     tokens_total: Measure
     tokens: Mapping[str, Measure]
+    hidden_tokens: Measure
     cost_usd_micros: Measure
     stated_cost_usd_micros: Measure
     spent_usd_micros: Measure
@@ -143,6 +144,7 @@ def _summary(variant: Variant, label: str, jobs: Sequence[JobRow], checks: Check
         parked_seconds=measure(job.parked_seconds for job in results),
         tokens_total=measure(usage.total for usage in usages),
         tokens={kind: measure(_tokens(usage, kind) for usage in usages) for kind in TOKEN_KINDS},
+        hidden_tokens=measure(job.hidden_tokens for job in results),
         cost_usd_micros=measure(job.cost_usd_micros for job in results),
         stated_cost_usd_micros=measure(job.stated_cost_usd_micros for job in results),
         spent_usd_micros=spent,

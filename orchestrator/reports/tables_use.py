@@ -133,17 +133,20 @@ def coverage(study: Study) -> Table:
     return Table(
         key="coverage",
         title="What is known",
-        columns=("profile", *(name for name, _ in measures), "spent in all"),
+        columns=("profile", *(name for name, _ in measures), "tokens unseen by agents", "spent in all"),
         rows=tuple(
             (
                 entry.label,
                 *(f"{found.known}/{found.of}" for found in (of(entry) for _, of in measures)),
+                sum_of(entry.hidden_tokens, "tokens"),
                 sum_of(entry.spent_usd_micros, "money"),
             )
             for entry in study.summaries
         ),
-        numeric=frozenset(range(1, 9)),
-        note="Of the results. “Spent in all” is the list price of every stage that ran, whatever its job became.",
+        numeric=frozenset(range(1, 10)),
+        note="Of the results. Unseen tokens are counted by the gateway and told by no agent: of sub-agents that its "
+        "stream does not show, of titles and retries. “Spent in all” is the list price of every stage that ran, "
+        "whatever its job became.",
     )
 
 

@@ -184,3 +184,18 @@ def test_an_unknown_type_is_counted_and_nothing_else() -> None:
     reader = ClaudeReader(lambda: NOW)
     (said,) = reader.feed(b'{"type":"brand_new"}\n')
     assert (type(said), dict(reader.unknown), reader.unparsed) == (OutputSeen, {"brand_new": 1}, 0)
+
+
+def test_a_recorded_sub_agent_is_in_the_sums_and_no_turn() -> None:
+    reading = read(ClaudeReader(), [stdout_of(FIXTURES / "claude/subagent")], 0)
+    turns = reading.of(TurnEnded)
+    assert [(turn.subagent, turn.reason) for turn in turns] == [
+        (False, None),
+        (True, None),
+        (False, None),
+        (True, "sum"),
+    ]
+    # Its last message, which the stream leaves out, and the output of all.
+    rest = turns[-1].usage
+    assert (rest.input, rest.cache_read, rest.output) == (3_228, 9_684, 93)
+    assert [call.tool for call in reading.of(ToolCalled)] == ["Bash", "Agent"]

@@ -90,7 +90,10 @@ JSON = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["type", "part", "error", "data", "tokens", "item", "usage", "payload", "state", "text", "message"]
+                (
+                    "type part error data tokens item usage payload state text message content subtype timestamp "
+                    "rate_limit_info model_usage_since_last_result errors"
+                ).split()
             ),
             inner,
             max_size=5,
@@ -99,8 +102,11 @@ JSON = st.recursive(
     max_leaves=12,
 )
 TYPES = st.sampled_from(
-    ["step_start", "text", "tool_use", "step_finish", "error", "session", "turn", "tool", "message", "end", "new"]
-) | st.sampled_from(["thread.started", "item.completed", "turn.completed", "turn.failed"])
+    (
+        "step_start text tool_use step_finish error session turn tool message end new thread.started item.completed "
+        "turn.completed turn.failed assistant user result system rate_limit_event"
+    ).split()
+)
 LINES = st.binary(max_size=60) | st.builds(
     lambda kind, rest: json.dumps({**(rest if isinstance(rest, dict) else {"part": rest}), "type": kind}).encode(),
     TYPES,

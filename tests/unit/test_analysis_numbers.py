@@ -144,6 +144,25 @@ def test_unknown_cost_has_coverage_and_no_cost_per_solved_job() -> None:
     assert summary.cost_usd_micros.mean == 500_000
 
 
+@pytest.mark.parametrize(
+    ("told", "counted", "hidden"), [(90, 100, 10), (None, 100, 100), (100, 90, 0), (100, None, None)]
+)
+def test_tokens_that_no_agent_tells_of(told: int | None, counted: int | None, hidden: int | None) -> None:
+    stage = StageRow(
+        job_id=1,
+        attempt=1,
+        order=1,
+        stage="run",
+        role="build",
+        model_asked="m",
+        stream_tokens=told,
+        gateway_tokens=counted,
+    )
+    assert stage.hidden_tokens == hidden
+    (summary,) = summarize([job(1, hidden_tokens=hidden)], {})
+    assert (summary.hidden_tokens.total, summary.hidden_tokens.known) == (hidden, 0 if hidden is None else 1)
+
+
 def test_different_hashes_and_swept_values_are_never_pooled() -> None:
     rows = [
         job(1),

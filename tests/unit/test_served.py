@@ -14,6 +14,8 @@ from orchestrator.domain.served import is_asked
         ("gemini-3-pro-001", "gemini-3-pro", True),
         ("anthropic/claude-opus-4-6", "claude-opus-4-6", True),
         ("claude-opus-4-6", "anthropic/claude-opus-4-6", True),
+        ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5[1m]", True),
+        ("claude-haiku-4-5", "claude-opus-4-6[1m]", False),
         ("claude-haiku-4-5", "claude-opus-4-6", False),
         ("claude-opus-4", "claude-opus-4-6", False),
         ("gpt-5.2-mini", "gpt-5.2", False),
