@@ -17,14 +17,16 @@ from orchestrator.storage import attempts
 from orchestrator.storage.attempts import AttemptResult, CellInfo
 from orchestrator.storage.pools import all_pools
 from workers.answers import Answers
-from workers.checking import check_baseline, check_final
+from workers.board import TaskBoard
+from workers.checking import ask_checks, check_baseline, check_final
 from workers.collecting import archive
 from workers.command import CommandFrame, run_command, shell
 from workers.context import WorkerContext
 from workers.ending import reset_moment, with_figures
-from workers.loops.handover import next_step
+from workers.loops.handover import next_step, settled
+from workers.loops.ledger import ledger_of
 from workers.loops.registry import LOOPS
-from workers.loops.steps import LoopEnd, StageDone
+from workers.loops.steps import CheckOrder, LoopEnd, StageDone
 from workers.models.fitting import fit
 from workers.resume import Resumed, take_up
 from workers.slots import Claimed, StageSlots
@@ -246,12 +248,18 @@ class Attempt:
             answered=self._answers.saw,
         )
         self._slots = StageSlots(self._context.database, self._context.desk, self._claimed, spec)
+        board = TaskBoard(self._recorder, tree.paths)
         while True:
             self._heed()
             spec = self._retuned(spec)
+            if spec.loop == "tasks":
+                board.show(ledger_of(spec, settled(self._work.history)))
             step = next_step(LOOPS[spec.loop], spec, self._work.history)
             if isinstance(step, LoopEnd):
                 return step
+            if isinstance(step, CheckOrder):
+                self._ask_checks(spec, tree)
+                continue
             runs = self._work.runs
             if resumed and not runs:
                 step = resumed.continued(step)
@@ -261,10 +269,24 @@ class Attempt:
             self._hold(spec.models[step.role])
             # The wall clock of the job stood still between two attempts, and stands while a slot is waited for.
             frame = replace(frame, spec=spec, started_at=self._started_at - spent + self._lease_wait())
-            last = resumed.last_ordinal if resumed else 0
-            ran = perform_stage(frame, step, last + len(runs) + 1, tokens, cost)
+            ran = perform_stage(frame, step, self._last_ordinal + 1, tokens, cost)
             runs.append(ran)
             self._commit(spec, tree, ran)
+
+    @property
+    def _last_ordinal(self) -> int:
+        resumed = self._work.resumed
+        return (resumed.last_ordinal if resumed else 0) + len(self._work.runs)
+
+    def _ask_checks(self, spec: JobSpec, tree: JobTree) -> None:
+        """What the visible checks say about the last commit, on record with the last stage: the loop goes by it."""
+        self._progress("checks between stages")
+        ordinal, history = self._last_ordinal, self._work.history
+        said = ask_checks(self._context, self._commands, spec, tree, f"asked-{ordinal:02d}")
+        self._heed()
+        history[-1] = replace(history[-1], checks=said)
+        if self._work.runs:
+            self._recorder.stage(ordinal, {"ended_at": utc_now(), "checks": said})
 
     def _hold(self, model: ModelSpec) -> None:
         slots = self._slots

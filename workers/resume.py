@@ -81,6 +81,8 @@ def _history(stages: Sequence[KeptStage]) -> list[StageDone]:
             # An interrupted stage always hands over, or the loop would take it for the attempt's end.
             handover=stage.handover or ("" if _interrupted(stage) else None),
             commits=(stage.commit_sha,) if stage.commit_sha else (),
+            task=stage.task,
+            checks=stage.checks,
         )
         for stage in stages
     ]

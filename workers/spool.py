@@ -58,6 +58,12 @@ class Recorder:
             record = {"type": "ledger", "seq": self._seq, "stage": ordinal, "minute": minute, "values": dict(values)}
             self._write(record)
 
+    def tasks(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Tasks of the attempt's ledger as they stand now; a later record of a task replaces an earlier one."""
+        with self._lock:
+            self._seq += 1
+            self._write({"type": "tasks", "seq": self._seq, "tasks": list(rows)})
+
     def stated(self, values: Mapping[str, Any]) -> None:
         """What a provider stated about a window of an account."""
         with self._lock:

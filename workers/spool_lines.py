@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.storage.ledger import LedgerRecord, StatementRecord
+from orchestrator.storage.tasks import TaskRecord
 from orchestrator.storage.telemetry import EventRecord, Records, StageRecord
 
 _StageKey = tuple[str, int]
@@ -20,6 +21,7 @@ class Batch:
         self._events: list[EventRecord] = []
         self._ledger: dict[tuple[str, int, int], LedgerRecord] = {}
         self._statements: dict[tuple[str, str], StatementRecord] = {}
+        self._tasks: dict[tuple[str, str], TaskRecord] = {}
 
     def take(self, line: bytes) -> None:
         """Sort a line in. Raises ValueError, KeyError or TypeError for what is no record."""
@@ -33,6 +35,10 @@ class Batch:
             case "statement":
                 stated = _stated(record["values"])
                 self._statements[stated.account, stated.name] = stated
+            case "tasks":
+                for row in record["tasks"]:
+                    task = TaskRecord(attempt_id=record["attempt"], seq=record["seq"], **row)
+                    self._tasks[task.attempt_id, task.task_id] = task
             case _:
                 self._take_stage(record)
 
@@ -43,6 +49,7 @@ class Batch:
             events=self._events,
             ledger=list(self._ledger.values()),
             statements=list(self._statements.values()),
+            tasks=list(self._tasks.values()),
         )
 
     def _take_stage(self, record: Mapping[str, Any]) -> None:

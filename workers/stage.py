@@ -257,6 +257,7 @@ class _StageLog:
             answer=answer,
             changed=False,
             handover=handover if end.compact or handover == "" else None,
+            task=self._order.task,
         )
         return StageRun(
             done=done,

@@ -1,12 +1,11 @@
 """Refused work is taken out of the job's tree for real: a revert commit for each commit of the refused try."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from orchestrator.domain.jobspec import JobSpec
 from workers.loops.handover import settled
-from workers.loops.ledger import ledger_of, rejected_commits
+from workers.loops.ledger import rejected_commits
 from workers.loops.steps import StageDone
 from workers.worktrees.worktree import JobTree
 
@@ -22,16 +21,13 @@ class TakenBack:
 def take_back(
     tree: JobTree, spec: JobSpec, history: Sequence[StageDone], *, at_epoch_seconds: int
 ) -> list[TakenBack]:
-    """Revert what the last stage refused, newest first, and write the ledger down beside the logs. Raises GitError.
+    """Revert what the last stage refused, newest first. Raises GitError.
 
     Call after the stage's own commit, when no process of the job lives.
     """
-    stages = settled(history)
-    tasks = [asdict(task) for task in ledger_of(spec, stages).tasks]
-    (tree.paths.logs / "tasks.json").write_text(json.dumps(tasks, indent=1) + "\n", encoding="utf-8")
     if not history or history[-1].handover is not None:
         return []
     return [
         TakenBack(refused=sha, commit=tree.revert(sha, at_epoch_seconds=at_epoch_seconds))
-        for sha in rejected_commits(spec, stages)
+        for sha in rejected_commits(spec, settled(history))
     ]

@@ -23,6 +23,9 @@ class JobRow:
     `cost_usd_micros` is the list price, `stated_cost_usd_micros` what the agents said. `outcome` and `detail`
     are of the last attempt. `context_peak_fill` is a share, 0-1. `final_text` is written by the agent.
 
+    `tasks_planned` are those of the plan, parts and repairs apart: the denominator of completion never changes. Both
+    counts are of the last attempt; None where a loop has no plan.
+
     `retuned` are limits that people changed after submit, by name; None is unlimited.
     """
 
@@ -58,6 +61,8 @@ class JobRow:
     files_changed: int | None = None
     commits: int | None = None
     infra_attempts: int = 0
+    tasks_accepted: int | None = None
+    tasks_planned: int | None = None
     final_text: str = ""
 
     @property

@@ -1,6 +1,7 @@
 """why: what a job waits for and until when; where it is; how it ended."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
@@ -15,6 +16,7 @@ from orchestrator.reports.live import LiveJob
 from orchestrator.reports.words import one_line
 from orchestrator.storage.engine import Database
 from orchestrator.storage.jobfacts import AttemptFacts, JobFacts
+from orchestrator.storage.tasks import TaskRecord
 
 _MOST_SHOWN = 400
 
@@ -32,12 +34,14 @@ def why_command(job: str, experiment: str | None, as_json: bool) -> int:
     from orchestrator.storage.drains import drained
     from orchestrator.storage.jobfacts import job_facts
     from orchestrator.storage.machines import live_workers
+    from orchestrator.storage.tasks import tasks_of
 
     database = open_database()
     now = utc_now()
     facts = job_facts(database, _job_id(database, job, experiment, now))
     # The very words of `status`.
     [live] = [row for row in live_view(database, facts.experiment, now).jobs if row.job_id == facts.job_id]
+    ledger = tasks_of(database, facts.job_id)
     step = next_step(facts, live_workers(database, now), drained(database))
     if as_json:
         emit(
@@ -51,10 +55,13 @@ def why_command(job: str, experiment: str | None, as_json: bool) -> int:
                 "tokens": live.tokens,
                 "context_fill": live.context_fill,
                 "attempts": [asdict(one) for one in facts.attempts],
+                "tasks_accepted": live.tasks_accepted,
+                "tasks_planned": live.tasks_planned,
+                "tasks": [asdict(one) for one in ledger],
             }
         )
         return ExitCode.OK
-    for line in _lines(facts, live, step, now):
+    for line in [*_lines(facts, live, step, now), *_tasks(live, ledger)]:
         click.echo(line)
     return ExitCode.OK
 
@@ -100,6 +107,18 @@ def _where(live: LiveJob) -> str:
     fill = "unknown" if live.context_fill is None else f"{100 * live.context_fill:.0f} %"
     tokens = "unknown" if live.tokens is None else str(live.tokens)
     return f"{live.stage}, {format_duration(live.elapsed_seconds)} so far, {tokens} tokens, context {fill}"
+
+
+def _tasks(live: LiveJob, ledger: Sequence[TaskRecord]) -> list[str]:
+    """How far the plan came, and each task that is not accepted."""
+    if not ledger:
+        return []
+    lines = [f"tasks: {live.tasks_accepted} of {live.tasks_planned} accepted"]
+    for one in ledger:
+        if not one.done:
+            cause = f"; refused last: {one_line(one.cause, _MOST_SHOWN)}" if one.cause else ""
+            lines.append(f"  {one.task_id} ({one.state}): {one_line(one.text.partition(chr(10))[0], 120)}{cause}")
+    return lines
 
 
 def _attempt(one: AttemptFacts, now: datetime) -> str:

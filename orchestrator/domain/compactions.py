@@ -11,8 +11,9 @@ from typing import NamedTuple
 from orchestrator.domain.events import RequestEnded
 from orchestrator.domain.usage import TokenUsage
 
-# A prompt below this share of the one before was compacted, if that one was worth it.
-_MUCH_SMALLER = 0.5
+# A prompt below this share of the one before was compacted, if that one was worth it. What no compaction takes away,
+# instructions and tools, fills a third of a small window alone.
+_MUCH_SMALLER = 0.6
 _WORTH_TOKENS = 4_000
 # Further beginnings are forgotten, the oldest first.
 _MOST_OPENINGS = 256

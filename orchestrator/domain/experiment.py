@@ -106,6 +106,9 @@ class Target(Model):
     prompt: Text | None = Field(None, description="The task as text, instead of a file.")
     setup: Text | None = Field(None, description="Shell command that prepares a fresh worktree.")
     checks: Mapping[Name, Check] = Field(default_factory=dict, description="Commands that tell whether it worked.")
+    plan: Text | None = Field(
+        None, description="tasks: file with the tasks, the same for every profile; relative to this file."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Target":
@@ -138,6 +141,7 @@ class Profile(Model):
     build: str = Field(description="Model of the stages that edit.")
     agent: str | None = Field(None, description="Default: the experiment's agent.")
     env: Env = Field(default_factory=dict, description="Extra environment of the agent.")
+    prompts: Mapping[Name, Text] = Field(default_factory=dict, description="As the experiment's, for this profile.")
 
     @model_validator(mode="before")
     @classmethod
@@ -171,7 +175,13 @@ LoopName = Literal["single", "staged", "tasks"]
 LOOP_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "single": (),
     "staged": ("max_builds",),
-    "tasks": ("max_decompose_depth", "investigate_batch_size", "verify_batch_size"),
+    "tasks": (
+        "max_decompose_depth",
+        "max_rejects",
+        "max_check_repairs",
+        "investigate_batch_size",
+        "verify_batch_size",
+    ),
 }
 
 
@@ -184,6 +194,12 @@ class Loop(Model):
     )
     max_decompose_depth: int = Field(
         3, ge=0, le=20, strict=True, description="tasks: how often a task may be split again."
+    )
+    max_rejects: int = Field(
+        2, ge=1, le=100, strict=True, description="tasks: refusals of a task before it is split, or given up."
+    )
+    max_check_repairs: int = Field(
+        2, ge=0, le=100, strict=True, description="tasks: repair tasks that failing checks may add behind the plan."
     )
     investigate_batch_size: int = Field(
         5, ge=1, le=1000, strict=True, description="tasks: tasks that one INVESTIGATE stage gets."
@@ -225,6 +241,9 @@ class Experiment(Model):
     agent: str = Field("opencode", description="A built-in agent, or one of `agents`.")
     agents: Mapping[Name, CommandAgent] = Field(default_factory=dict, description="Your own agents.")
     loop: Loop = Loop()
+    prompts: Mapping[Name, Text] = Field(
+        default_factory=dict, description="Own prompt templates, stage to file; relative to this file."
+    )
     repeats: int = Field(1, ge=1, le=1000, strict=True)
     priority: int = Field(
         0,

@@ -38,6 +38,14 @@ class TargetSpec(Model):
     task_text: str
     setup: str | None = None
     checks: Mapping[str, Check] = Field(default_factory=dict)
+    plan: tuple[str, ...] = Field(
+        (), description="The tasks of the loop `tasks`; empty: each run makes its own plan."
+    )
+
+    @property
+    def visible_checks(self) -> Mapping[str, Check]:
+        """The checks that may steer a run; what is hidden only judges it."""
+        return {name: check for name, check in self.checks.items() if not getattr(check, "hidden", False)}
 
 
 class JobSpec(Model):
@@ -50,10 +58,13 @@ class JobSpec(Model):
     agent_version: str | None
     command: CommandAgent | None = None
     env: Mapping[str, str] = Field(default_factory=dict)
+    prompts: Mapping[str, str] = Field(default_factory=dict, description="The user's own templates, by stage.")
     models: Mapping[str, ModelSpec] = Field(description="By role: reasoning, build.")
     loop: str
     max_builds: int
     max_decompose_depth: int = 3
+    max_rejects: int = 2
+    max_check_repairs: int = 2
     investigate_batch_size: int = 5
     verify_batch_size: int = 5
     limits: Limits

@@ -30,6 +30,15 @@ class Limits(BaseModel):
     max_repeated_calls: int = Field(
         8, ge=2, description="Times a cycle of 1-4 identical tool calls may follow itself."
     )
+    max_repeated_stages: int = Field(
+        5, ge=2, description="Times a cycle of 1-4 stages that lead nowhere may follow itself."
+    )
+    max_unchanged_stages: int = Field(
+        3, ge=1, description="Stages in a row that were to edit and changed no file, for one task."
+    )
+    max_same_errors: int = Field(
+        5, ge=2, description="Stages that fail, or requests in a row that are refused, for the same reason."
+    )
     max_output_bytes: int = Field(64 * 1024 * 1024, ge=4096, description="Kept output of one stage.")
     max_memory_bytes: int | None = Field(
         None, ge=1, description="Memory of all processes of one attempt; absent = unlimited."

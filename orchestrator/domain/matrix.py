@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from orchestrator.domain.errors import Fault, InvalidInput
@@ -40,6 +40,17 @@ class PinnedTarget:
 
     sha: str
     task_text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What the files say that an experiment file names, by their names there: prompt templates and plans."""
+
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    plans: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+NOTHING_GIVEN = Given()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +93,16 @@ def expand(
     pinned: Mapping[str, PinnedTarget],
     agent_versions: Mapping[str, str | None],
     prompts_hash: str = "",
+    given: Given = NOTHING_GIVEN,
 ) -> tuple[Cell, ...]:
     """Every cell of the matrix, in the order of the file.
 
     `pinned` is by target label, `agent_versions` by agent name (missing or None = unknown), `prompts_hash` is the
-    hash over the prompt templates of the loop. Expects an experiment and fleet that were checked together.
+    hash over the built-in prompt templates, `given` what the experiment's own files say. Expects an experiment and
+    fleet that were checked together.
     Raises InvalidInput when two cells have the same content under different names.
     """
-    targets = {target.label: _target_spec(target, pinned[target.label]) for target in experiment.targets}
+    targets = {target.label: _target_spec(target, pinned[target.label], given) for target in experiment.targets}
     target_hashes = {label: content_hash(target_identity(target)) for label, target in targets.items()}
     variants: dict[tuple[str, tuple[Scalar, ...]], tuple[JobSpec, str]] = {}
     cells = []
@@ -97,7 +110,7 @@ def expand(
         label = combination.target.label
         variant = (combination.profile, tuple(combination.values.values()))
         if variant not in variants:
-            spec = _spec(experiment, fleet, combination, targets[label], agent_versions)
+            spec = _spec(experiment, fleet, combination, targets[label], agent_versions, given)
             variants[variant] = spec, content_hash(profile_identity(spec, prompts_hash))
         spec, profile_hash = variants[variant]
         cells.append(
@@ -127,8 +140,9 @@ def content_hash(content: Json) -> str:
 
 
 def target_identity(target: TargetSpec) -> Json:
-    """What makes a target the same task: commit, task text, setup and checks, wherever the repository lies."""
+    """What makes a target the same task: commit, task text, plan, setup and checks, wherever the repository lies."""
     return {
+        **({"plan": list(target.plan)} if target.plan else {}),
         "sha": target.sha,
         "task": hashlib.sha256(target.task_text.encode("utf-8")).hexdigest(),
         "setup": target.setup,
@@ -150,10 +164,14 @@ def profile_identity(spec: JobSpec, prompts_hash: str) -> Json:
         "command": spec.command.model_dump(mode="json") if spec.command else None,
         "models": {role: _model_identity(spec.models[role]) for role in roles},
         "loop": loop,
-        "prompts": prompts_hash,
+        "prompts": {"built_in": prompts_hash, "own": _digests(spec.prompts)} if spec.prompts else prompts_hash,
         "limits": spec.limits.model_dump(mode="json"),
         "env": dict(spec.env),
     }
+
+
+def _digests(texts: Mapping[str, str]) -> Json:
+    return {name: hashlib.sha256(text.encode("utf-8")).hexdigest() for name, text in texts.items()}
 
 
 def _model_identity(model: ModelSpec) -> Json:
@@ -167,9 +185,11 @@ def _model_identity(model: ModelSpec) -> Json:
 
 
 def _canonical(value: Json) -> Json:
+    if isinstance(value, str | int | None):
+        return value  # nearly all are these, and asking whether something is a Mapping costs as much as the rest
     if isinstance(value, Mapping):
         return {str(key): _canonical(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if isinstance(value, Sequence):
         return [_canonical(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -193,6 +213,7 @@ def _spec(
     combination: Combination,
     target: TargetSpec,
     agent_versions: Mapping[str, str | None],
+    given: Given,
 ) -> JobSpec:
     profile = experiment.profiles[combination.profile]
     agent = experiment.agent_of(profile)
@@ -207,6 +228,7 @@ def _spec(
         agent_version=agent_versions.get(agent),
         command=experiment.agents.get(agent),
         env=profile.env,
+        prompts={stage: given.prompts[name] for stage, name in {**experiment.prompts, **profile.prompts}.items()},
         models=_models(profile, fleet),
         loop=experiment.loop.kind,
         limits=Limits.model_validate(limits),
@@ -215,7 +237,7 @@ def _spec(
     )
 
 
-def _target_spec(target: Target, pin: PinnedTarget) -> TargetSpec:
+def _target_spec(target: Target, pin: PinnedTarget, given: Given) -> TargetSpec:
     return TargetSpec(
         label=target.label,
         source=target.source,
@@ -224,6 +246,7 @@ def _target_spec(target: Target, pin: PinnedTarget) -> TargetSpec:
         task_text=pin.task_text,
         setup=target.setup,
         checks=target.checks,
+        plan=given.plans[target.plan] if target.plan else (),
     )
 
 

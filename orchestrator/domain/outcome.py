@@ -21,6 +21,8 @@ class Outcome(StrEnum):
     COMPLETE = "complete"
     NO_PROGRESS = "no_progress"
     TASKS_LEFT = "tasks_left"
+    CHECKS_FAILED = "checks_failed"
+    UNUSABLE_ANSWERS = "unusable_answers"
     STAGE_TIMEOUT = "stage_timeout"
     WALL_TIMEOUT = "wall_timeout"
     IDLE_TIMEOUT = "idle_timeout"

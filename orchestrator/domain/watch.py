@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.domain.compactions import Compactions
 from orchestrator.domain.context_guard import ContextGuard
+from orchestrator.domain.cycles import SameErrors, repeated_period
 from orchestrator.domain.decision import CONTINUE, Action, Decision
 from orchestrator.domain.events import (
     AgentEnded,
@@ -51,6 +52,8 @@ _RATE_LIMITS = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind
 _PARKING = frozenset({ErrorKind.USAGE_LIMIT, ErrorKind.QUOTA_EXHAUSTED})
 # What an agent calls an answer of which it keeps the status alone.
 _VAGUE = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.UNKNOWN})
+# What the request itself is refused for: sending the same again cannot help.
+_OWN_FAULT = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.CONTEXT_OVERFLOW})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,7 @@ class Watch:
         self.decision = CONTINUE
         self._last_sign = frame.started_at
         self._waits = LimitWaits()
+        self._refusals = SameErrors()
         self._latest_turn = 0  # number of the last turn that ended or began
         self._calls: deque[str] = deque(maxlen=4 * frame.limits.max_repeated_calls)
         self._compactions = Compactions()
@@ -235,6 +239,8 @@ class Watch:
         elif event.error is None:
             self.requests_without_usage += 1
         if event.error is not None:
+            if event.error.kind in _OWN_FAULT:
+                self._refusals.saw(event.error.text)
             self._error(event.error, now)
         elif event.status is not None and event.status < 300:
             self._answered(now)
@@ -256,6 +262,7 @@ class Watch:
     def _answered(self, now: float) -> None:
         # A refusal that was overcome says nothing about an end that comes later.
         self.last_error = None
+        self._refusals.forget()
         self._resume(self._waits.answered(now))
 
     def _settle_wait(self, now: float) -> None:
@@ -328,10 +335,14 @@ class Watch:
             return self._end(Outcome.COMPACTION_FAILED, self._compactions.loop)
         period = repeated_period(tuple(self._calls), limits.max_repeated_calls)
         if period:
-            return self._end(
-                Outcome.LOOP_DETECTED,
-                f"the same {period} tool call(s) {limits.max_repeated_calls} times in a row",
+            tools = ", ".join(call.partition("\0")[0] for call in list(self._calls)[-period:])
+            detail = f"the same {period} tool call(s) ({tools}) {limits.max_repeated_calls} times in a row"
+            return self._end(Outcome.LOOP_DETECTED, detail)
+        if self._refusals.count >= limits.max_same_errors:
+            detail = (
+                f"{self._refusals.count} requests in a row refused for the same reason: {self._refusals.text[:200]}"
             )
+            return self._end(Outcome.LOOP_DETECTED, detail)
         return None
 
 
@@ -345,13 +356,3 @@ def _is_progress(event: Event) -> bool:
 def _repeats_vaguely(error: ErrorSeen, last: ErrorSeen | None) -> bool:
     """Whether an agent tells again, in coarser words, what the gateway has told of the same answer."""
     return last is not None and error.kind in _VAGUE and error.status == last.status
-
-
-def repeated_period(calls: tuple[str, ...], repeats: int) -> int | None:
-    """The shortest period 1-4 with which the last calls repeat `repeats` times; None when they do not."""
-    for period in range(1, 5):
-        need = period * repeats
-        tail = calls[-need:]
-        if len(tail) == need and all(tail[i] == tail[i % period] for i in range(need)):
-            return period
-    return None

@@ -11,8 +11,10 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.domain.errors import Fault, InvalidInput
 from orchestrator.domain.experiment import BUILT_IN_AGENTS, Experiment, is_remote
 from orchestrator.domain.fleet import Fleet
+from orchestrator.domain.matrix import NOTHING_GIVEN, Given
 from orchestrator.files.axes import check_limits, check_matrix, check_rules
 from orchestrator.files.cross import (
+    Parts,
     check_fleet,
     check_labels,
     check_loop_parameters,
@@ -20,7 +22,8 @@ from orchestrator.files.cross import (
     check_windows,
     sound_parts,
 )
-from orchestrator.files.source import read_text
+from orchestrator.files.given import read_given
+from orchestrator.files.source import home_expanded, read_text
 from orchestrator.files.toml_tree import parse_toml
 from orchestrator.files.tree import Data, Tree, check_values
 from orchestrator.files.words import mapping, note_validation, sequence, show
@@ -35,12 +38,14 @@ M = TypeVar("M", bound=BaseModel)
 class Loaded:
     """An experiment file and its fleet file, valid by themselves and together.
 
-    `path` is the experiment file's. Local `repo` and `worktree` paths of the experiment are absolute.
+    `path` is the experiment file's. Local `repo` and `worktree` paths of the experiment are absolute. `given` is what
+    the prompt templates and plans that it names say.
     """
 
     experiment: Experiment
     fleet: Fleet
     path: Path
+    given: Given = NOTHING_GIVEN
 
 
 def load_experiment(path: Path | str, *, agents: Collection[str] = BUILT_IN_AGENTS) -> Loaded:
@@ -56,14 +61,17 @@ def load_experiment(path: Path | str, *, agents: Collection[str] = BUILT_IN_AGEN
         check_fleet(fleet_tree)
         check_windows(fleet_tree)
     experiment = _validate(tree, Experiment)
+    given, others = NOTHING_GIVEN, list[Tree]()
     if isinstance(tree.data, Mapping):
-        _check_together(tree, fleet_tree, agents)
+        parts = _check_together(tree, fleet_tree, agents)
+        given, others = read_given(tree, parts, path.parent)
     if experiment and not tree.faults:
         check_matrix(tree, experiment)
-    _raise_faults([*tree.faults, *(fleet_tree.faults if fleet_tree else ())])
+    files = [tree, *([fleet_tree] if fleet_tree else []), *others]
+    _raise_faults([fault for one in files for fault in one.faults])
     assert experiment is not None  # no faults
     assert fleet is not None
-    return Loaded(experiment=experiment, fleet=fleet, path=path)
+    return Loaded(experiment=experiment, fleet=fleet, path=path, given=given)
 
 
 def load_fleet(path: Path | str) -> Fleet:
@@ -103,7 +111,7 @@ def _fleet_of(tree: Tree, path: Path) -> Tree | None:
     name = tree.data.get("fleet", Experiment.model_fields["fleet"].default)
     if not isinstance(name, str) or not name or "\0" in name:
         return None
-    place = path.parent / _home(Path(name))
+    place = path.parent / home_expanded(Path(name))
     if not os.path.lexists(place):  # never raises
         tree.fault(
             ("fleet",),
@@ -132,13 +140,14 @@ def _validate(tree: Tree, model: type[M]) -> M | None:
         return None
 
 
-def _check_together(tree: Tree, fleet_tree: Tree | None, agents: Collection[str]) -> None:
+def _check_together(tree: Tree, fleet_tree: Tree | None, agents: Collection[str]) -> Parts:
     parts = sound_parts(tree)
     check_profiles(tree, parts, fleet_tree, agents)
     check_labels(tree, parts)
     check_loop_parameters(tree, parts)
     check_limits(tree)
     check_rules(tree, parts)
+    return parts
 
 
 def _absolute(data: Data, base: Path) -> Data:
@@ -160,18 +169,12 @@ def _absolute_target(target: Data, base: Path) -> Data:
             and "::" not in value
             and not is_remote(value)
         ):
-            fixed[key] = str(Path.resolve(base / _home(Path(value)))) if "\0" not in value else value
+            fixed[key] = str(Path.resolve(base / home_expanded(Path(value)))) if "\0" not in value else value
     return fixed if isinstance(target, Mapping) else target
-
-
-def _home(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:  # no such user
-        return path
 
 
 def _raise_faults(faults: Sequence[Fault]) -> None:
     if faults:
         unique = dict.fromkeys(faults)
-        raise InvalidInput(sorted(unique, key=lambda fault: (fault.file != faults[0].file, fault.line or 0)))
+        files = list(dict.fromkeys(fault.file for fault in faults))
+        raise InvalidInput(sorted(unique, key=lambda fault: (files.index(fault.file), fault.line or 0)))

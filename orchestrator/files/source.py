@@ -42,3 +42,11 @@ def _decode(data: bytes, tree: Tree) -> str | None:
         tree.fault((), "is empty")
         return None
     return text
+
+
+def home_expanded(path: Path) -> Path:
+    """A path with `~` spelled out; as it stands where there is no such user."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path

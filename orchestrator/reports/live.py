@@ -47,6 +47,14 @@ class LiveJob:
     waiting_reason: str = ""
     outcome: str = ""
     solved: bool | None = None
+    tasks_accepted: int | None = None
+    tasks_planned: int | None = None
+
+    @property
+    def place(self) -> str:
+        """The stage, and how many tasks of how many are accepted: `build 2/5`."""
+        plan = "" if self.tasks_planned is None else f" {self.tasks_accepted}/{self.tasks_planned}"
+        return (one_line(self.stage, 40) or "starting") + plan
 
     @property
     def key(self) -> str:
@@ -209,14 +217,14 @@ def _tally(jobs: Sequence[LiveJob]) -> Text:
 def _running(jobs: Sequence[LiveJob], most: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
     table.add_column("running", no_wrap=True, ratio=2, overflow="ellipsis")
-    table.add_column("stage", no_wrap=True, max_width=14)
+    table.add_column("stage", no_wrap=True, max_width=18)
     for name in ("turns", "tokens", "context", "elapsed"):
         table.add_column(name, no_wrap=True, justify="left" if name == "context" else "right")
     ordered = sorted(jobs, key=lambda job: -(job.elapsed_seconds or 0.0))
     for job in ordered[:most]:
         table.add_row(
             Text(one_line(job.key, 120)),
-            Text(one_line(job.stage, 40) or "starting"),
+            Text(job.place),
             "unknown" if job.turns is None else str(job.turns),
             tokens(job.tokens),
             Text(context_bar(job.context_fill), style=_fill_style(job.context_fill)),

@@ -54,7 +54,7 @@ def _ended(view: LiveView) -> bool:
 def _line(job: LiveJob) -> str:
     parts = [one_line(job.key, 200), job.state.value]
     if job.state is JobState.RUNNING:
-        parts.append(one_line(job.stage, 40) or "starting")
+        parts.append(job.place)
         if job.tokens is not None:
             parts.append(f"{tokens(job.tokens)} tokens")
         if job.context_fill is not None:

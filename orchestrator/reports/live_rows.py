@@ -49,6 +49,8 @@ def live_view(database: Database, experiment: str, now: datetime) -> LiveView:
                 ),
                 outcome=job.outcome or "",
                 solved=is_solved(job, checks.get(job.job_id, [])) if job.state in FINAL_JOB_STATES else None,
+                tasks_accepted=job.tasks_accepted,
+                tasks_planned=job.tasks_planned,
             )
             for job in evidence.jobs
         ),

@@ -66,7 +66,7 @@ def make_plan(
     cells = [
         _Planned(cell, cell.spec.needs(), seconds)
         for cell, seconds in _expected(
-            expand(loaded.experiment, loaded.fleet, pinned, versions, answer.prompts_hash), known
+            expand(loaded.experiment, loaded.fleet, pinned, versions, answer.prompts_hash, loaded.given), known
         )
     ]
     have = {(row.cell_hash, row.repeat): row for row in existing}

@@ -1,6 +1,6 @@
 """Many rows into one table: COPY on PostgreSQL, executemany on SQLite, in batches that are made as they are sent."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -38,6 +38,23 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: list[Mapping[st
     _copy(connection, fresh, rows)
     into = postgresql.insert(table).from_select([one.name for one in columns], sa.select(*fresh.c))
     connection.execute(into.on_conflict_do_nothing())
+
+
+def upsert_newer(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Sequence[dict[str, object]],
+    version: sa.Column[Any],
+    void: sa.ColumnElement[bool] | None = None,
+) -> None:
+    """Insert rows, or put them in the place of those with their key that have a lower `version` or are `void`."""
+    if not rows:
+        return
+    key = [column.name for column in table.primary_key]
+    insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    newer = sa.or_(version.is_(None), insert.excluded[version.name] > version, *([] if void is None else [void]))
+    changed = {name: insert.excluded[name] for name in rows[0] if name not in key}
+    connection.execute(insert.on_conflict_do_update(index_elements=key, set_=changed, where=newer), rows)
 
 
 def refresh_statistics(database: Database, table: sa.Table) -> None:

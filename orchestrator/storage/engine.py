@@ -1,11 +1,13 @@
 """Opening the results database: SQLite (WAL) or PostgreSQL behind one small object, with errors in plain words."""
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import pydantic_core
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -16,7 +18,7 @@ from orchestrator.storage.tables import metadata
 T = TypeVar("T")
 
 # The newest migration. `migrate` compares it before it imports Alembic, which costs 0.2 s.
-HEAD = "0001"
+HEAD = "0002"
 
 _HINTS = (
     ("database is locked", "another process holds the database; end it or wait, then run the same command again"),
@@ -170,6 +172,13 @@ def _sqlite_engine(url: sa.URL, timeout_seconds: float) -> sa.Engine:
 _IDLE_MILLISECONDS = 3000
 
 
+def _as_json(value: object) -> str:
+    try:
+        return pydantic_core.to_json(value).decode()
+    except pydantic_core.PydanticSerializationError:
+        return json.dumps(value)  # a lone surrogate can be escaped, but not encoded
+
+
 def _postgres_engine(url: sa.URL, timeout_seconds: float) -> sa.Engine:
     milliseconds = round(timeout_seconds * 1000)
     return sa.create_engine(
@@ -178,6 +187,8 @@ def _postgres_engine(url: sa.URL, timeout_seconds: float) -> sa.Engine:
         max_overflow=16,
         # The connection that was used last has the statements prepared.
         pool_use_lifo=True,
+        # Four times as fast as json.dumps, which is a tenth of what shipping an event costs.
+        json_serializer=_as_json,
         connect_args={
             "connect_timeout": 5,
             # A hung server or a cut network must end as an error well before a lease does.

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import zip_longest
 from typing import Any
@@ -16,6 +17,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.domain.usage import TokenUsage
 from orchestrator.storage.engine import Database
 from orchestrator.storage.tables import attempts, cells, checks, experiments, jobs, stages
+from orchestrator.storage.tasks import TaskCount, task_counts
 
 _NOT_WORK = frozenset({OutcomeClass.INFRA, OutcomeClass.USER})
 
@@ -46,6 +48,7 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_st
         ).all()
         stage_rows = _stage_rows(connection, mine) if with_stages else []
         check_rows = _check_rows(connection, mine)
+        counts = task_counts(connection, mine)
     by_job: dict[int, list[Any]] = defaultdict(list)
     for attempt in tries:
         by_job[attempt.job_id].append(attempt)
@@ -56,7 +59,10 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_st
         experiment=experiment,
         generated_at=now,
         jobs=tuple(
-            _job_row(experiment, row, cell_rows[row.cell_id], by_job[row.id], stages_of[row.id], now)
+            _with_tasks(
+                _job_row(experiment, row, cell_rows[row.cell_id], by_job[row.id], stages_of[row.id], now),
+                counts.get(by_job[row.id][-1].id) if by_job[row.id] else None,
+            )
             for row in job_rows
         ),
         stages=tuple(stage_rows),
@@ -152,6 +158,10 @@ def _job_row(
         infra_attempts=job.infra_attempts,
         final_text=(last.final_text if last is not None else "") or "",
     )
+
+
+def _with_tasks(job: JobRow, count: TaskCount | None) -> JobRow:
+    return job if count is None else replace(job, tasks_accepted=count.accepted, tasks_planned=count.planned)
 
 
 def _total(values: Iterable[float | None]) -> float | None:

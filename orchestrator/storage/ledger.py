@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.domain.window import Entry, Statement, WindowSpec
+from orchestrator.storage.bulk import upsert_newer
 from orchestrator.storage.tables import ledger, windows
 
 # A window is read as at most about this many sums, however much was used in it.
@@ -60,26 +60,12 @@ def store_use(
 
     A statement from the future is of a machine whose clock is ahead: it does not stand in the way of later ones.
     """
-    _upsert(connection, ledger, [asdict(entry) for entry in entries], ledger.c.seq)
+    upsert_newer(connection, ledger, [asdict(entry) for entry in entries], ledger.c.seq)
     # In the order of their keys, as every transaction of many rows.
     ordered = sorted(statements, key=lambda one: (one.account, one.name, one.stated_at))
-    _upsert(connection, windows, [asdict(one) for one in ordered], windows.c.stated_at, windows.c.stated_at > now)
-
-
-def _upsert(
-    connection: sa.Connection,
-    table: sa.Table,
-    rows: Sequence[dict[str, object]],
-    version: sa.Column[object],
-    void: sa.ColumnElement[bool] | None = None,
-) -> None:
-    if not rows:
-        return
-    key = [column.name for column in table.primary_key]
-    insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-    newer = sa.or_(version.is_(None), insert.excluded[version.name] > version, *([] if void is None else [void]))
-    changed = {name: insert.excluded[name] for name in rows[0] if name not in key}
-    connection.execute(insert.on_conflict_do_update(index_elements=key, set_=changed, where=newer), rows)
+    upsert_newer(
+        connection, windows, [asdict(one) for one in ordered], windows.c.stated_at, windows.c.stated_at > now
+    )
 
 
 def entries_of(connection: sa.Connection, account: str, spec: WindowSpec, now: datetime) -> list[Entry]:

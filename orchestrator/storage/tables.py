@@ -272,6 +272,8 @@ stages = sa.Table(
     sa.Column("changed", sa.Boolean),
     sa.Column("answer", PlainText),
     sa.Column("handover", PlainText),
+    # What the visible checks told the loop after this stage; empty: all passed, NULL: they were not asked.
+    sa.Column("checks", PlainText),
     sa.Column("output_bytes", Big),
     sa.Column("unparsed", sa.Integer),
 )
@@ -285,6 +287,25 @@ events = sa.Table(
     _now_column("at"),
     sa.Column("kind", sa.String(32), nullable=False),
     sa.Column("data", Json, nullable=False),
+)
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    # The task ledger of an attempt, as of the record numbered `seq`.
+    sa.Column("attempt_id", sa.ForeignKey("attempts.id"), primary_key=True),
+    sa.Column("task_id", sa.String(80), primary_key=True),
+    sa.Column("seq", sa.Integer, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("parent", sa.String(80)),
+    sa.Column("planned", sa.Boolean, nullable=False),
+    sa.Column("done", sa.Boolean, nullable=False),
+    sa.Column("depth", sa.Integer, nullable=False),
+    sa.Column("text", PlainText, nullable=False),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("rejects", sa.Integer, nullable=False),
+    sa.Column("commit_sha", sa.String(64)),
+    sa.Column("cause", PlainText),
 )
 
 accounts = sa.Table(

@@ -14,6 +14,7 @@ from orchestrator.storage.bulk import insert_new
 from orchestrator.storage.engine import Database
 from orchestrator.storage.ledger import LedgerRecord, StatementRecord, store_use
 from orchestrator.storage.tables import events, stages
+from orchestrator.storage.tasks import TaskRecord, store_tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,7 @@ class Records:
     events: Sequence[EventRecord] = ()
     ledger: Sequence[LedgerRecord] = ()
     statements: Sequence[StatementRecord] = ()
+    tasks: Sequence[TaskRecord] = ()
 
 
 def ship(database: Database, records: Records, now: datetime) -> None:
@@ -58,7 +60,7 @@ def ship(database: Database, records: Records, now: datetime) -> None:
 
     `now` is the shipping machine's time.
     """
-    if not (records.stages or records.events or records.ledger or records.statements):
+    if not (records.stages or records.events or records.ledger or records.statements or records.tasks):
         return
     try:
         _ship(database, records, now)
@@ -73,6 +75,7 @@ def _ship(database: Database, records: Records, now: datetime) -> None:
         if records.events:
             insert_new(connection, events, [vars(event) for event in records.events])
         store_use(connection, records.ledger, records.statements, now)
+        store_tasks(connection, records.tasks)
 
 
 def _insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:

@@ -18,7 +18,7 @@ from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.events import ErrorKind, RequestEnded, RequestStarted
 from tests.support.lab import Lab
 from tests.support.scripted import scripted_models
-from workers.gateway.cassette import End, load_cassettes
+from workers.gateway.cassette import CassetteFile, End, Take, load_cassettes, shape_of
 from workers.gateway.recording import StageRecorder
 from workers.gateway.routes import GatewayEvent, Route
 from workers.gateway.server import Gateway
@@ -62,10 +62,14 @@ class Answer(NamedTuple):
     whole: bool
 
 
-def ask(base_url: str, body: object, *, path: str = CHAT, key: str = "any") -> Answer:
+def ask(
+    base_url: str, body: object, *, path: str = CHAT, key: str = "any", patience_seconds: float = PLENTY_SECONDS
+) -> Answer:
     parts = urlsplit(base_url)
     headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
-    with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PLENTY_SECONDS)) as connection:
+    with closing(
+        http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=patience_seconds)
+    ) as connection:
         connection.request("POST", parts.path + path, json.dumps(body), headers)
         response = connection.getresponse()
         try:
@@ -143,6 +147,24 @@ def _recorded(
     found = [events.get_nowait() for _ in range(2 * len(asked))]
     assert all(isinstance(event, RequestStarted | RequestEnded) for event in found)
     return live, [event for event in found if isinstance(event, RequestEnded)]
+
+
+def test_what_an_agent_did_not_wait_for_is_silence_again(tmp_path: Path) -> None:
+    body = conversation("m")
+    shape = shape_of("POST", CHAT, json.dumps(body).encode())
+    ends = [(None, End.LEFT), (200, End.LEFT), (None, End.BROKEN)]
+    with CassetteFile(tmp_path / "01-build.jsonl", {}) as file:
+        for status, end in ends:
+            file.add(Take(shape=shape, request="", status=status, body="data: half" if status else "", end=end))
+
+    with replaying(tmp_path) as replay:
+        with pytest.raises(TimeoutError):
+            ask(replay.url, body, patience_seconds=0.3)
+        with pytest.raises(TimeoutError):
+            ask(replay.url, body, patience_seconds=0.3)
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(replay.url, body)
+        assert replay.end() == "replayed 3 of 3 recorded answers; 0 requests were not recorded\n"
 
 
 # -- whole runs --

@@ -188,6 +188,27 @@ def test_a_crowded_context_goes_on_in_a_fresh_session_with_a_hand_over(lab: Lab)
     lab.assert_clean()
 
 
+def test_each_stage_of_a_hybrid_profile_is_held_to_the_window_of_its_own_model(lab: Lab) -> None:
+    wide, narrow = {"account": "cloud", "context_window": 200_000}, {"account": "cloud", "context_window": 100_000}
+    lab.write_fleet(models={"reader": wide, "crowded": narrow})
+    hybrid = {"reasoning": "reader", "build": "crowded"}
+    lab.write(agent="reference", loop="staged", profiles={"hybrid": hybrid})
+    done = lab.run()
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    (attempt,) = lab.results.attempts()
+    assert attempt["outcome"] == "complete"
+    told = [
+        (row["stage"], row["context_window"], row["context_peak_tokens"], row["kill_reason"], row["resumed"])
+        for row in lab.results.stages()
+    ]
+    assert told[:2] == [
+        ("plan", 200_000, 86_000, None, 0),
+        ("build", 100_000, 86_000, "compact: context at 86.0 %", 0),
+    ]
+    assert [(stage, window, resumed) for stage, window, _, _, resumed in told[2:]] == [("build", 100_000, 1)]
+    assert final_file(lab, attempt, "steps.txt") == "one\ntwo\n"
+
+
 def test_a_session_that_a_limit_met_too_full_is_not_taken_up_but_handed_over(lab: Lab) -> None:
     lab.write_fleet(models={"brimful": {"account": "cloud"}})
     lab.write(agent="reference", profiles={"one": "brimful"}, limits={"rate_limit_wait": "1s"})
@@ -231,4 +252,5 @@ def test_opencode_makes_room_by_itself_and_stays_in_its_session(lab: Lab) -> Non
     assert stage["context_peak_tokens"] >= 86_000 > stage["context_tokens"]
     assert len(events(lab, "Compacted")) == 1
     assert final_file(lab, attempt, "steps.txt") == "one\ntwo\n"
+    assert not list(Path(str(attempt["run_dir"])).glob("home/.npm*")), "it asked the npm registry for nothing"
     lab.assert_clean()

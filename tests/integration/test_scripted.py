@@ -130,6 +130,18 @@ def test_the_gateway_reads_the_tokens_and_the_model_that_it_states(
     assert ended.usage.input
 
 
+def test_gemini_streams_an_array_counts_tokens_and_knows_no_other_call(port: int) -> None:
+    models = "/some/prefix/v1beta/models/steady"
+    body = request_body("gemini", "steady", "Change the greeting")
+
+    status, answer = post(port, f"{models}:streamGenerateContent", body)
+    assert (status, {part["modelVersion"] for part in json.loads(answer)}) == (200, {"steady"})
+    status, answer = post(port, f"{models}:countTokens", body)
+    assert (status, list(json.loads(answer))) == (200, ["totalTokens"])
+    status, answer = post(port, f"{models}:embedContent", body)
+    assert (status, json.loads(answer)["error"]["status"]) == (404, "NOT_FOUND")
+
+
 def test_the_reported_context_grows(port: int, gateway: "Ask") -> None:
     filled = []
     for results in range(3):

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 
 from orchestrator.domain.errors import StorageError
 from orchestrator.storage.engine import Database
-from orchestrator.storage.tables import stages
+from orchestrator.storage.tables import jobs, stages
+from orchestrator.storage.tasks import task_counts, tasks_of
 from orchestrator.storage.telemetry import timeline
 from tests.support.databases import PostgresDatabases, SqliteDatabases
 from tests.support.waiting import until
@@ -266,3 +267,44 @@ def outage(database: Database, attempt_id: str, spool: Path, begin: Any, end: An
     shipper.stop()
     assert said(database, attempt_id) == [(1, 0), (2, 1), (3, 2)]
     assert os.listdir(spool) == []  # noqa: PTH208
+
+
+def _task(name: str, state: str, **values: object) -> dict[str, object]:
+    known = {"position": 1, "parent": None, "planned": True, "done": False, "depth": 0, "text": "do it", "rejects": 0}
+    return {"task_id": name, "state": state, "commit_sha": None, "cause": None} | known | values
+
+
+def test_a_ledger_of_tasks_arrives_once_and_never_goes_back(
+    database: Database, attempt_id: str, spool: Path, shipper: Shipper
+) -> None:
+    path = spool / "a.jsonl"
+    recorder = Recorder(attempt_id, path)
+    recorder.tasks([_task("1", "open"), _task("2", "open", position=2)])
+    shipper.add(path)
+    shipper._round()
+    early = path.read_bytes()
+    recorder.tasks([_task("1", "accepted", done=True, commit_sha="c" * 40)])
+    recorder.tasks(
+        [_task("2", "split", position=2, cause="no"), _task("2.1", "open", parent="2", planned=False, position=3)]
+    )
+    shipper._round()
+    recorder.close()
+    shipper.finish(path)
+    again = spool / "again.jsonl"
+    again.write_bytes(early)
+    shipper.add(again)
+    shipper.finish(again)
+    [job_id] = database_jobs(database)
+    found = [(task.task_id, task.state, task.seq, task.commit_sha, task.cause) for task in tasks_of(database, job_id)]
+    assert found == [
+        ("1", "accepted", 2, "c" * 40, None),
+        ("2", "split", 3, None, "no"),
+        ("2.1", "open", 3, None, None),
+    ]
+    with database.read() as connection:
+        assert task_counts(connection, sa.select(jobs.c.id)) == {attempt_id: (1, 2)}
+
+
+def database_jobs(database: Database) -> list[int]:
+    with database.read() as connection:
+        return list(connection.execute(sa.select(jobs.c.id)).scalars())

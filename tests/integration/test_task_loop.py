@@ -9,8 +9,10 @@ import pytest
 
 from orchestrator.domain.errors import ExitCode
 from tests.support.lab import Lab
+from tests.support.processes import kill
 from tests.support.results import Row
 from tests.support.scripted import scripted_models
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +27,9 @@ def lab(tmp_path: Path, models: str) -> Iterator[Lab]:
         yield one
 
 
-def run(lab: Lab, model: str, **limits: object) -> Row:
+def run(lab: Lab, model: str, **keys: object) -> Row:
     lab.write_fleet(models={model: {"account": "cloud"}})
-    lab.write(agent="reference", loop="tasks", profiles={"one": model}, limits=limits)
+    lab.write(agent="reference", loop="tasks", profiles={"one": model}, **keys)
     done = lab.run()
     assert done.code == ExitCode.OK, done.err + lab.logs()
     lab.assert_clean()
@@ -36,7 +38,13 @@ def run(lab: Lab, model: str, **limits: object) -> Row:
 
 
 def artifact(lab: Lab, name: str) -> str:
-    (row,) = lab.results.rows("SELECT sha256 FROM artifacts WHERE name = ?", [name])
+    (attempt,) = lab.results.attempts()
+    return artifact_of(lab, attempt, name)
+
+
+def artifact_of(lab: Lab, attempt: Row, name: str) -> str:
+    query = "SELECT sha256 FROM artifacts WHERE attempt_id = ? AND name = ?"
+    (row,) = lab.results.rows(query, [attempt["id"], name])
     return lab.artifact(row["sha256"]).read_text()
 
 
@@ -66,14 +74,15 @@ def test_refused_work_is_taken_back_and_tried_again(lab: Lab) -> None:
     assert [line for line in patch.splitlines() if line.startswith("+++")] == ["+++ b/one", "+++ b/two"]
     assert attempt["commits"] == 4
     ledger = json.loads(artifact(lab, "tasks.json"))
-    assert [(task["id"], task["state"], task["rejects"]) for task in ledger] == [
+    assert (ledger["accepted"], ledger["planned"]) == (2, 2)
+    assert [(task["task_id"], task["state"], task["rejects"]) for task in ledger["tasks"]] == [
         ("1", "accepted", 1),
         ("2", "accepted", 0),
     ]
 
 
 def test_a_task_that_is_refused_too_often_is_split(lab: Lab) -> None:
-    attempt = run(lab, "splitter", max_decompose_depth=1)
+    attempt = run(lab, "splitter", limits={"max_decompose_depth": 1})
     assert (attempt["outcome"], attempt["detail"]) == (
         "complete",
         "the agent finished its work; 1 of 1 tasks accepted",
@@ -91,6 +100,109 @@ def test_a_task_that_is_refused_too_often_is_split(lab: Lab) -> None:
     ]
     patch = artifact(lab, "changes.patch")
     assert [line for line in patch.splitlines() if line.startswith("+++")] == ["+++ b/one", "+++ b/two"]
+
+
+def test_the_ledger_says_the_same_in_the_database_in_the_tree_and_in_the_report(lab: Lab) -> None:
+    check = {"two": "grep good two || { echo two is bad; exit 1; }"}
+    target = {"repo": "target", "base": "main", "task": "TASK.md", "checks": check}
+    attempt = run(lab, "careless", targets=[target])
+    assert (attempt["outcome"], attempt["detail"]) == (
+        "complete",
+        "the agent finished its work; 2 of 2 tasks accepted",
+    )
+    assert stages(lab)[4:] == [("verify", "1,2"), ("build", "c1"), ("verify", "c1")]
+    said = [row["checks"] for row in lab.results.stages()]
+    assert said == [*[None] * 4, "two: fail, exit code 1\ntwo is bad", None, ""]
+    # Each BUILD read the ledger as it stood, whatever the one before had done to the file.
+    tree = Path(str(attempt["run_dir"])) / "tree"
+    seen = [json.loads((tree / f"seen-{number}").read_text()) for number in (1, 2, 3)]
+    assert [[task["state"] for task in one["tasks"]] for one in seen] == [
+        ["ready", "ready"],
+        ["built", "ready"],
+        ["accepted", "accepted", "ready"],
+    ]
+    assert [(one["accepted"], one["planned"]) for one in seen] == [(0, 2), (0, 2), (2, 2)]
+    # The file, the artifact, the rows and the commands agree.
+    file = json.loads((tree / ".git/bakeoff/tasks.json").read_text())
+    assert file == json.loads(artifact(lab, "tasks.json"))
+    (why,) = [json.loads(lab.bakeoff("why", "1", "--json").out)]
+    rows = [{key: row[key] for key in file["tasks"][0]} for row in why["tasks"]]
+    assert rows == file["tasks"]
+    commits = [row["commit_sha"] for row in lab.results.stages() if row["stage"] == "build"]
+    assert [task["commit_sha"] for task in file["tasks"]] == commits
+    (job,) = json.loads(lab.bakeoff("report", "--json").out)["jobs"]
+    (live,) = json.loads(lab.bakeoff("status", "--json").out)["jobs"]
+    for told in (why, job, live):
+        assert (told["tasks_accepted"], told["tasks_planned"]) == (2, 2), "a repair is no task of the plan"
+    assert job["solved"]
+    assert "tasks: 2 of 2 accepted" in lab.bakeoff("why", "1").out
+
+
+def test_every_profile_gets_the_plan_of_the_file_and_its_own_prompts(lab: Lab) -> None:
+    """What `why --json` printed of a run is a plan for others."""
+    run(lab, "manager")
+    (lab.root / "plan.json").write_text(lab.bakeoff("why", "1", "--json").out)
+    (lab.root / "own.md").write_text("stage: build\nMine, for $$5:\n\n$chosen\n")
+    lab.write_fleet(models={"manager": {"account": "cloud"}, "careless": {"account": "cloud"}})
+    lab.write(
+        experiment="shared",
+        agent="reference",
+        loop="tasks",
+        profiles={"one": "manager", "two": {"model": "careless", "prompts": {"build": "own.md"}}},
+        targets=[{"repo": "target", "base": "main", "task": "TASK.md", "plan": "plan.json"}],
+    )
+    done = lab.run()
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    jobs = json.loads(lab.bakeoff("report", "shared", "--json").out)["jobs"]
+    assert [(job["profile"], job["tasks_accepted"], job["tasks_planned"]) for job in jobs] == [
+        ("one", 2, 2),
+        ("two", 2, 2),
+    ]
+    query = (
+        "SELECT count(*) AS n FROM stages JOIN attempts a ON a.id = attempt_id WHERE job_id > 1 AND stage = 'plan'"
+    )
+    assert lab.results.rows(query) == [{"n": 0}], "nobody plans"
+    query = "SELECT sha256 FROM artifacts JOIN attempts a ON a.id = attempt_id WHERE job_id = ? AND name = ?"
+    ids = {job["profile"]: job["job_id"] for job in jobs}
+    (mine,) = lab.results.rows(query, [ids["two"], "02-build.prompt.md"])
+    assert (
+        lab.artifact(mine["sha256"]).read_text().startswith("stage: build\nMine, for $5:\n\n## Task 1\n\nwrite one")
+    )
+
+
+def test_killed_in_the_second_task_it_goes_on_there(lab: Lab) -> None:
+    reached = lab.root / "reached"
+    lab.write_fleet(models={"gated-tasks": {"account": "cloud"}})
+    env = {"REACHED": str(reached), "GATE": str(lab.gate)}
+    lab.write(agent="reference", loop="tasks", profiles={"one": {"model": "gated-tasks", "env": env}})
+    process = lab.start("run", str(lab.file))
+    until(reached.exists, "the BUILD of the second task")
+    kill(lab.workers(process)["cloud"])
+    lab.gate.touch()
+    done = lab.end_of(process)
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    first, second = lab.results.attempts()
+    assert (first["outcome"], second["outcome"]) == ("lease_lost", "complete")
+    assert second["detail"] == "the agent finished its work; 2 of 2 tasks accepted"
+    told: dict[str, list[object]] = {attempt["id"]: [] for attempt in (first, second)}
+    for row in lab.results.stages():
+        told[row["attempt_id"]].append((row["ordinal"], row["stage"], row["task"]))
+    assert told[first["id"]] == [(1, "plan", None), (2, "investigate", "1,2"), (3, "build", "1"), (4, "build", "2")]
+    assert told[second["id"]] == [(4, "build", "2"), (5, "verify", "1,2")], "no stage that had ended is repeated"
+    ledgers = {
+        attempt["id"]: lab.results.rows("SELECT * FROM tasks WHERE attempt_id = ? ORDER BY position", [attempt["id"]])
+        for attempt in (first, second)
+    }
+    states = {
+        name: [(row["task_id"], row["state"], row["planned"]) for row in rows] for name, rows in ledgers.items()
+    }
+    assert states[first["id"]] == [("1", "built", 1), ("2", "ready", 1)]
+    assert states[second["id"]] == [("1", "accepted", 1), ("2", "accepted", 1)]
+    patch = [line for line in artifact_of(lab, second, "changes.patch").splitlines() if line.startswith("+++")]
+    assert patch == ["+++ b/one", "+++ b/two"], "what the killed stage had left is gone"
+    (job,) = json.loads(lab.bakeoff("report", "--json").out)["jobs"]
+    assert (job["tasks_accepted"], job["tasks_planned"]) == (2, 2)
+    lab.assert_clean()
 
 
 def test_depth_and_batches_are_axes_that_change_what_happens(lab: Lab) -> None:

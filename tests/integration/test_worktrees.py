@@ -23,7 +23,9 @@ from workers.worktrees.collect import (
     write_bundle,
     write_patch,
 )
+from workers.worktrees.folders import remove_tree
 from workers.worktrees.git import Git, GitError, Place
+from workers.worktrees.gitdir import leave_note
 from workers.worktrees.mirror import Mirror
 from workers.worktrees.naming import JobKey, component
 from workers.worktrees.sources import BadSource, SourceKind, inspect_source, parse_source
@@ -592,3 +594,85 @@ def test_a_commit_on_which_later_work_stands_is_left_and_so_is_everything_else(j
     assert not (job.paths.git / "REVERT_HEAD").exists()
     file.unlink()
     assert job.commit_stage("build", at_epoch_seconds=4) == job.head, "the tree can be worked on"
+
+
+def _everything(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every path of a tree but `.git`, with its mode and content; what a link names is its content."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if name.parts[0] != ".git":
+            content = (
+                os.fsencode(path.readlink()) if path.is_symlink() else b"" if path.is_dir() else path.read_bytes()
+            )
+            found[str(name)] = (path.lstat().st_mode, content)
+    return found
+
+
+def test_a_revert_leaves_nothing_of_what_was_refused(job: JobTree) -> None:
+    """Whatever a try did: half files, new and deleted ones, moves, modes, links, and what it hid by ignoring it."""
+    tree = job.paths.tree
+    (tree / "kept").mkdir()
+    for name in ("edited", "deleted", "moved", "tool", "becomes-link", "becomes-folder"):
+        (tree / "kept" / name).write_text("one\ntwo\nthree\n")
+    (tree / ".gitignore").write_text("*.tmp\n")
+    (tree / "mine.tmp").write_text("ignored before, and none of its business")
+    assert job.commit_stage("accepted", at_epoch_seconds=1)
+    before = _everything(tree)
+
+    (tree / "kept/edited").write_text("one\nhalf of tw")
+    (tree / "kept/deleted").unlink()
+    (tree / "kept/moved").rename(tree / "elsewhere")
+    (tree / "kept/tool").chmod(0o755)
+    (tree / "kept/becomes-link").unlink()
+    (tree / "kept/becomes-link").symlink_to("/etc/passwd")
+    (tree / "kept/becomes-folder").unlink()
+    (tree / "kept/becomes-folder").mkdir()
+    (tree / "kept/becomes-folder/new").write_text("new")
+    (tree / "added").mkdir()
+    (tree / "added/ new\n-name").write_bytes(b"\0\xff")
+    (tree / ".gitignore").write_text("*.tmp\nhidden\nsecrets/\n")
+    (tree / "hidden").write_text("refused work that nobody was to see")
+    (tree / "secrets").mkdir()
+    (tree / "secrets/deep").write_text("as well")
+    refused = job.commit_stage("refused", at_epoch_seconds=2)
+    assert refused
+    assert job.revert(refused, at_epoch_seconds=3)
+
+    assert _everything(tree) == before
+    assert not job.is_dirty()
+    assert git(tree, "--git-dir", str(job.paths.git), "diff", "--stat", f"{refused}^", job.head) == ""
+
+
+def test_a_note_for_the_agent_is_in_no_diff_and_follows_nothing_that_the_agent_made(
+    job: JobTree, tmp_path: Path
+) -> None:
+    git_dir, note = job.paths.tree / ".git", job.paths.tree / ".git/bakeoff/tasks.json"
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "tasks.json").write_text("somebody's")
+
+    def fresh(text: str) -> bool:
+        return leave_note(git_dir, "tasks.json", text) and note.read_text() == text
+
+    assert fresh("one")
+    assert git(job.paths.tree, "status", "--porcelain") == ""
+    assert not job.is_dirty()
+    note.unlink()
+    note.symlink_to(outside / "tasks.json")
+    assert fresh("two")
+    remove_tree(note.parent)
+    note.parent.symlink_to(outside)
+    assert fresh("three")
+    remove_tree(note.parent)
+    note.parent.write_text("a file")
+    assert fresh("four")
+    note.parent.chmod(0)
+    git_dir.chmod(0)
+    assert fresh("five")
+    remove_tree(git_dir)
+    assert not leave_note(git_dir, "tasks.json", "six")
+    git_dir.symlink_to(outside)
+    assert not leave_note(git_dir, "tasks.json", "seven")
+    assert [path.name for path in outside.iterdir()] == ["tasks.json"]
+    assert (outside / "tasks.json").read_text() == "somebody's"

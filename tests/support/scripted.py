@@ -108,9 +108,47 @@ _MODELS: dict[str, list[object]] = {
         {"match": {"stage": "build", "first": "## Task 1.2"}, "turns": [{"bash": "echo 2 > two"}, {"say": "done"}]},
         {"match": {"stage": "build"}, "turns": [{"bash": "echo bad > wrong"}, {"say": "tried"}]},
     ],
+    # Does two tasks, the second one badly, believes itself, and repairs what the checks find. Looks into the ledger's
+    # file, and scribbles in it.
+    "careless": [
+        {"match": {"stage": "plan"}, "turns": [{"say": _told({"tasks": ["write one", "write two"]})}]},
+        {"match": {"stage": "investigate"}, "turns": [{"say": "Nothing."}]},
+        {
+            "match": {"stage": "verify", "first": "## Task c1"},
+            "turns": [{"say": _judged({"c1": True})}],
+        },
+        {"match": {"stage": "verify"}, "turns": [{"say": _judged({"1": True, "2": True})}]},
+        {
+            "match": {"stage": "build", "first": "## Task c1"},
+            "turns": [{"bash": "cp .git/bakeoff/tasks.json seen-3; echo good > two"}, {"say": "repaired"}],
+        },
+        {
+            "match": {"stage": "build", "first": "## Task 1"},
+            "turns": [{"bash": "mv .git/bakeoff/tasks.json seen-1; echo 1 > one"}, {"say": "one"}],
+        },
+        {
+            "match": {"stage": "build"},
+            "turns": [{"bash": "cp .git/bakeoff/tasks.json seen-2; echo bad > two"}, {"say": "two"}],
+        },
+    ],
+    # As `gated`, in the second task of a plan.
+    "gated-tasks": [
+        {"match": {"stage": "plan"}, "turns": [{"say": _told({"tasks": ["write one", "write two"]})}]},
+        {"match": {"stage": "investigate"}, "turns": [{"say": "Nothing."}]},
+        {"match": {"stage": "verify"}, "turns": [{"say": _judged({"1": True, "2": True})}]},
+        {"match": {"stage": "build", "first": "## Task 1"}, "turns": [{"bash": "echo 1 > one"}, {"say": "one"}]},
+        {
+            "turns": [
+                {"bash": "echo 2 > two; [ -e $GATE ] || touch x $REACHED; until [ -e $GATE ]; do sleep 0.05; done"},
+                {"say": "two"},
+            ]
+        },
+    ],
+    # Reads as much as crowds the others, into a larger window.
+    "reader": [{"turns": [{"bash": "ls", "usage": _CROWD}, {"say": "First this, then that.", "usage": _CROWD}]}],
     "crowded": [
         {"match": {"first": "# Hand-over"}, "turns": [{"bash": "echo two >> steps.txt"}, {"say": "Done."}]},
-        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"bash": "echo lost >> steps.txt"}]},
+        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"silence": "start"}]},
     ],
     # As opencode asks it when it makes room by itself.
     "squeezed": [
@@ -123,11 +161,11 @@ _MODELS: dict[str, list[object]] = {
             "count_from": "last_prompt",
             "turns": [{"bash": "echo two >> steps.txt"}, {"say": "Done."}],
         },
-        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"bash": "echo lost >> steps.txt"}]},
+        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"silence": "start"}]},
     ],
     "crammed": [
         {"match": {"first": "# Hand-over"}, "turns": [{"bash": "ls", "usage": {"prompt_tokens": 81_000}}]},
-        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"bash": "echo lost >> steps.txt"}]},
+        {"turns": [{"bash": "echo one >> steps.txt", "usage": _CROWD}, {"silence": "start"}]},
     ],
     "glutton": [{"turns": [{"bash": "python3 -c 'x = bytes([1]) * 300_000_000; import time; time.sleep(600)'"}]}],
     "swarm": [{"turns": [{"bash": "for i in $(seq 40); do sleep 600 & done; wait"}]}],

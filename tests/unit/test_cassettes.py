@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.errors import InvalidInput
 from workers.gateway.cassette import CassetteFile, End, Shape, Take, as_bytes, as_text, load_cassettes, shape_of
+from workers.gateway.recording import StageRecorder
 from workers.gateway.replay import Deck
 
 ABOUT = {"stage": "01-build", "model": "m"}
@@ -73,6 +75,20 @@ def test_beyond_its_bound_a_file_says_that_something_is_missing(
     assert len(load_cassettes(path)[0]) == 3
 
 
+def test_a_full_disk_ends_the_recording_and_not_the_stage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "01-build.jsonl"
+    recorder = StageRecorder(path, ABOUT, None)
+    take = Take(shape=Shape(method="POST", path="/v1/messages"), request="one")
+    recorder.add(take)
+    with patch.object(CassetteFile, "add", side_effect=OSError(28, "No space left on device")):
+        recorder.add(take)
+    recorder.add(take)
+    recorder.close()
+
+    assert load_cassettes(path) == [[take]]
+    assert "No space left on device" in caplog.text
+
+
 @pytest.mark.parametrize(
     "words", ["", "{}", "[1]", '{"cassette": 2}', '{"cassette": 1}\n{"shape": {}, "end": "never"}']
 )
@@ -107,6 +123,23 @@ def test_the_shape_of_a_request_is_not_its_words() -> None:
     assert gemini.model == "flash@2"
 
 
+_KEYS = ["model", "messages", "input", "contents", "tools", "role", "content", "parts", "text", "type", "function",
+         "functionDeclarations", "functionResponse", "name", "parameters", "systemInstruction"]  # fmt: skip
+_BODIES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["user", "tool", "tool_result", "\ud800", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=5),
+    max_leaves=25,
+)
+
+
+@given(body=_BODIES, path=st.sampled_from(["chat/completions", "messages", "responses", "models/m:generateContent"]))
+def test_every_request_has_a_shape(body: object, path: str) -> None:
+    """The gateway asks for it on the agent's way to the model: nothing that an agent sends may raise."""
+    shape = shape_of("POST", f"/v1/{path}", json.dumps(body).encode())
+
+    assert shape.fits(shape)
+
+
 def take(results: int, body: str = "", *, tools: str = "t") -> Take:
     return Take(shape=asked(results, tools=tools), request="", status=200, body=body)
 
@@ -122,6 +155,16 @@ def test_answers_come_in_their_order_and_side_requests_between_them() -> None:
     assert [one.body for one in given if one] == ["a", "a again", "title", "b"]
     assert (deck.left, deck.take(asked(1))) == (0, None)
     assert deck.expected() == "everything recorded was played"
+
+
+def test_who_only_looks_takes_nothing_away() -> None:
+    models = Take(shape=Shape(method="GET", path="/v1/models"), request="", status=200, body="list")
+    deck = Deck([[models, take(0, "one")]])
+
+    look = Shape(method="GET", path="/box/v1/models")
+    assert [deck.take(look), deck.take(look)] == [models, models]
+    assert deck.take(Shape(method="GET", path="/health")) is None
+    assert (deck.recorded, deck.left) == (1, 1)
 
 
 def test_the_next_stage_begins_with_a_request_that_only_it_has() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from ruamel.yaml import YAML
 
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.domain.experiment import BUILT_IN_AGENTS, Experiment, Profile, limit_names
+from orchestrator.domain.matrix import PinnedTarget, expand
+from orchestrator.domain.prompts import PLACEHOLDERS, template_faults
 from orchestrator.files import load_experiment, load_fleet
 from orchestrator.files.schema import experiment_schema, fleet_schema, schema_text
 from orchestrator.files.toml_tree import parse_toml
@@ -188,7 +191,7 @@ include:
     assert faults(write(experiment, fleet)) == [
         "experiment.yaml:2: repeats: is not a whole number (found true); accepted: a whole number",
         "experiment.yaml:3: repats: is not a known key; accepted: did you mean 'repeats'? Known: experiment, fleet, "
-        "agent, agents, loop, repeats, priority, seed, targets, profiles, limits, include, exclude",
+        "agent, agents, loop, prompts, repeats, priority, seed, targets, profiles, limits, include, exclude",
         "experiment.yaml:8: targets[0].checks.test.timeout: is not accepted (found 'soon'); accepted: a duration "
         "like 90s, 15m or 1h30m",
         "experiment.yaml:9: targets[1].base: is not text (found 123456); accepted: text; numbers and true/false "
@@ -204,9 +207,11 @@ include:
         "experiment.yaml:14: limits.stage_timeout[2]: is the same as value 0 (found 300); accepted: each value once",
         "experiment.yaml:15: limits.max_turn: is no limit; accepted: did you mean 'max_turns'? Known: "
         "stage_timeout, wall_timeout, idle_timeout, setup_timeout, grace, max_iterations, max_turns, max_tokens, "
-        "max_cost_usd, max_failures, max_repeated_calls, max_output_bytes, max_memory_bytes, max_processes, "
+        "max_cost_usd, max_failures, max_repeated_calls, max_repeated_stages, max_unchanged_stages, max_same_errors, "
+        "max_output_bytes, max_memory_bytes, max_processes, "
         "max_disk_bytes, context_warn_percent, context_compact_percent, context_kill_percent, rate_limit_wait, "
-        "max_infra_attempts, max_builds, max_decompose_depth, investigate_batch_size, verify_batch_size",
+        "max_infra_attempts, max_builds, max_decompose_depth, max_rejects, max_check_repairs, "
+        "investigate_batch_size, verify_batch_size",
         "experiment.yaml:17: include[0].targt: is no axis of this matrix; accepted: did you mean 'target'? Known: "
         "target, profile, stage_timeout",
         "experiment.yaml:17: include[0].profile[1]: is no value of this axis (found 'zz'); accepted: a, b",
@@ -229,7 +234,7 @@ include:
             "    task: task.md",
             "    tusk: task.md",
             "experiment.yaml:5: targets[0].tusk: is not a known key; accepted: did you mean 'task'? Known: name, "
-            "repo, worktree, base, task, prompt, setup, checks",
+            "repo, worktree, base, task, prompt, setup, checks, plan",
         ),
         (
             "    task: task.md",
@@ -271,7 +276,7 @@ include:
             "  opus: opus",
             "  opus: {model: opus, models: x}",
             "experiment.yaml:9: profiles.opus.models: is not a known key; accepted: did you mean 'model'? Known: "
-            "model, reasoning, build, agent, env",
+            "model, reasoning, build, agent, env, prompts",
         ),
         (
             "  opus: opus",
@@ -565,6 +570,71 @@ def test_the_examples_of_the_reference_load(page: str, write: Write) -> None:
     text = blocks[1].split("\n", 1)[1]
     path = write(text if page.startswith("exp") else GOOD, FLEET if page.startswith("exp") else text)
     load_experiment(path)
+
+
+OWN = GOOD.replace("loop: staged", "loop: tasks\nprompts: {build: build.md}")
+
+
+def test_own_prompts_and_a_plan_are_read(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "build.md").write_text("For $$5 do ${chosen}, of $plan.")
+    (tmp_path / "check.md").write_text('$task: answer {"verdicts": {"1": true}}')
+    (tmp_path / "plan.json").write_text(
+        '{"job": "x#1", "tasks": [{"task_id": "1", "text": " one ", "planned": true}, "two",'
+        ' {"task_id": "1.1", "text": "part", "planned": false}]}'
+    )
+    text = OWN.replace("    task: task.md", "    task: task.md\n    plan: plan.json")
+    loaded = load_experiment(
+        write(text.replace("opus: opus\n", "opus: {model: opus, prompts: {verify: check.md}}\n"))
+    )
+    assert loaded.given.plans == {"plan.json": ("one", "two")}
+    pins = {"shapes": PinnedTarget(sha="a" * 40, task_text="t")}
+    cells = expand(loaded.experiment, loaded.fleet, pins, {}, "p", loaded.given)
+    assert {cell.spec.profile: sorted(cell.spec.prompts) for cell in cells} == {
+        "opus": ["build", "verify"],
+        "hybrid": ["build"],
+    }
+    assert {cell.spec.target.plan for cell in cells} == {("one", "two")}
+
+
+def test_everything_that_is_wrong_with_own_prompts_and_plans_is_told_at_once(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "build.md").write_text("a $task\nfor $money: $ 5 and ${chosen\n$$HOME")
+    (tmp_path / "verify.md").write_text("$task: good or bad?")
+    (tmp_path / "empty.md").write_text("")
+    (tmp_path / "plan.yaml").write_text("tasks:\n  - one\n  - 2\n  - {text: ''}\n")
+    text = OWN.replace("{build: build.md}", "{build: build.md, verify: verify.md, plan: no.md, paint: build.md}")
+    text = text.replace("    task: task.md", "    task: task.md\n    plan: plan.yaml")
+    text = text.replace("opus: opus\n", "opus: {model: opus, prompts: {plan: empty.md}}\n")
+    unknown = "experiment.yaml:3: prompts.build: has a placeholder that the stage 'build' does not fill"
+    fills = "accepted: $task, $plan, $chosen, $ids; a dollar sign of the text itself is written $$"
+    assert faults(write(text)) == [
+        f"{unknown} (found $money in build.md, line 2); {fills}",
+        f"{unknown} (found $ 5 and ${{chosen in build.md, line 2); {fills}",
+        f"{unknown} (found ${{chosen in build.md, line 2); {fills}",
+        "experiment.yaml:3: prompts.verify: does not ask for the answer that the stage 'verify' must give (found "
+        'verify.md); accepted: text that asks for a JSON object with the key "verdicts" at the end of the answer',
+        "experiment.yaml:3: prompts.plan: names an unusable file: there is no such file (found no.md)",
+        "experiment.yaml:3: prompts.paint: is no stage of the loop 'tasks'; accepted: did you mean 'plan'? "
+        "Known: plan, investigate, build, verify, decompose",
+        "experiment.yaml:11: profiles.opus.prompts.plan: names an unusable file: is empty (found empty.md)",
+        "plan.yaml:3: tasks[1]: is no task (found 2); accepted: a text of 1 to 4000 characters",
+        "plan.yaml:4: tasks[2]: is no task (found ''); accepted: a text of 1 to 4000 characters",
+    ]
+
+
+def test_a_plan_belongs_to_the_loop_tasks(write: Write) -> None:
+    assert fault_of(write, "    task: task.md", "    task: task.md\n    plan: plan.yaml") == [
+        "experiment.yaml:6: targets[0].plan: has no meaning in the loop 'staged'; accepted: 'loop: tasks'"
+    ]
+
+
+def test_every_placeholder_of_a_built_in_prompt_may_be_used_in_an_own_one_and_is_in_the_reference() -> None:
+    reference = (ROOT / "docs/reference/experiment-file.md").read_text()
+    for loop, stages in PLACEHOLDERS.items():
+        for stage, known in stages.items():
+            text = (ROOT / "workers/loops/prompts" / f"{'tasks-' if loop == 'tasks' else ''}{stage}.md").read_text()
+            assert list(template_faults(loop, stage, text)) == []
+            assert set(known) >= set(Template(text).get_identifiers())
+            assert all(f"`${name}`" in reference for name in known)
 
 
 def test_every_limit_is_in_the_reference() -> None:

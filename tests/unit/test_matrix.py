@@ -92,6 +92,7 @@ def test_a_cell_is_all_that_a_worker_needs() -> None:
         "task_text": "Port it.",
         "setup": None,
         "checks": {"build": {"run": "make", "timeout": 300.0}, "test": {"run": "make test", "timeout": 300.0}},
+        "plan": (),
     }
     assert (spec.profile, spec.agent, spec.agent_version, spec.loop) == ("hybrid", "opencode", "1.0", "staged")
     assert (spec.limits.stage_timeout, spec.limits.max_iterations, spec.params) == (600, 25, {"stage_timeout": 600})

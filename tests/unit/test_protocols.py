@@ -259,6 +259,8 @@ RATE, USAGE, QUOTA = ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.QUOT
                "anthropic-ratelimit-unified-7d-reset": str(int(NOW) + 90_000),
                "anthropic-ratelimit-unified-5h-status": "allowed",
                "anthropic-ratelimit-unified-5h-reset": str(int(NOW) + 30)}, {}, USAGE, 90_000.0),
+        (429, {"anthropic-ratelimit-unified-status": "allowed_warning", "retry-after": "4",
+               "anthropic-ratelimit-unified-5h-status": "rejected"}, {}, RATE, 4.0),
         (429, {"x-ratelimit-reset-tokens": "1m30s", "x-ratelimit-reset-requests": "6ms"}, {}, RATE, 90.0),
         (429, {"x-ratelimit-reset-tokens": "9s", "x-ratelimit-reset-requests": "6s",
                "x-ratelimit-remaining-requests": "0"}, {}, RATE, 6.0),

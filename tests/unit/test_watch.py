@@ -27,7 +27,7 @@ from orchestrator.domain.events import (
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.usage import Prices, TokenUsage
-from orchestrator.domain.watch import StageFrame, Watch, repeated_period
+from orchestrator.domain.watch import StageFrame, Watch
 
 START = 1000.0
 WINDOW = 1000
@@ -264,11 +264,21 @@ def test_a_cycle_of_tool_calls_is_found(period: int) -> None:
     assert watch.see(calls[-1], START).outcome is Outcome.LOOP_DETECTED
 
 
-@given(st.lists(st.sampled_from("abc"), max_size=24), st.integers(2, 5))
-def test_a_period_means_that_the_tail_repeats(calls: list[str], repeats: int) -> None:
-    period = repeated_period(tuple(calls), repeats)
-    cycles = {n for n in range(1, 5) if len(calls) >= n * repeats and calls[-n * repeats :] == calls[-n:] * repeats}
-    assert period == min(cycles, default=None)
+def test_requests_that_are_refused_for_the_same_reason_end_the_stage() -> None:
+    def refused(number: int, kind: ErrorKind = ErrorKind.BAD_REQUEST) -> RequestEnded:
+        return answer(error=ErrorSeen(kind=kind, text=f"messages.{number}: tool_use id a{number}f00b4 is unknown"))
+
+    watch = Watch(frame(max_same_errors=3))
+    assert [watch.see(refused(1), START), watch.see(refused(2), START)] == [CONTINUE, CONTINUE]
+    watch.see(answer(), START)
+    assert [watch.see(refused(3), START), watch.see(refused(14), START)] == [CONTINUE, CONTINUE]
+    ended = watch.see(refused(15), START)
+    assert (ended.outcome, ended.detail) == (
+        Outcome.LOOP_DETECTED,
+        "3 requests in a row refused for the same reason: messages.15: tool_use id a15f00b4 is unknown",
+    )
+    patient = Watch(frame(max_same_errors=3))
+    assert [patient.see(refused(1, ErrorKind.SERVER), START) for _ in range(5)] == [CONTINUE] * 5, "nobody's loop"
 
 
 def test_a_model_that_was_not_asked_for() -> None:

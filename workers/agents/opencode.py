@@ -74,6 +74,7 @@ class Opencode:
         # Without a list of its own it reads the built-in one of thousands of models: 1.2 s of CPU at every start.
         models = context.tmp / "opencode-models.json"
         models.write_text("{}")
+        _installed(Path(env["XDG_CONFIG_HOME"]) / "opencode")
         env |= _SWITCHES | {
             "OPENCODE_CONFIG_CONTENT": json.dumps(_config(context)),
             "OPENCODE_MODELS_PATH": str(models),
@@ -86,6 +87,16 @@ class Opencode:
     def reader(self, context: StageContext) -> "OpencodeReader":
         """A fresh reader for one run."""
         return OpencodeReader(context.model.prices)
+
+
+def _installed(folder: Path) -> None:
+    """Let the folder look as if its plugin library were there.
+
+    Else every start in a fresh HOME asks the npm registry for it, behind the agent's back and for no use.
+    """
+    (folder / "node_modules").mkdir(parents=True, exist_ok=True)
+    lock = {"packages": {"": {"dependencies": {"@opencode-ai/plugin": "*"}}}}
+    (folder / "package-lock.json").write_text(json.dumps(lock))
 
 
 def _config(context: StageContext) -> dict[str, object]:

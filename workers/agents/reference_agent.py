@@ -216,6 +216,8 @@ def work(config: Json, prompt: str) -> str:
     file = Path(config["sessions"]) / f"{session}.json"
     old = json.loads(file.read_text("utf-8")) if config["session"] else [{"role": "system", "content": SYSTEM}]
     messages = [*old, {"role": "user", "content": prompt}]
+    # Before it is named: whoever knows the session can go on with it, also when the first request is refused.
+    save(file, messages)
     say({"type": "session", "session_id": session})
     model = Model(config)
     for _ in range(config["max_turns"]):
@@ -226,12 +228,17 @@ def work(config: Json, prompt: str) -> str:
             say({"type": "message", "text": message["content"]})
         for call in message.get("tool_calls", ()):
             messages.append({"role": "tool", "tool_call_id": call["id"], "content": run_tool(call, config)})
-        unfinished = file.with_suffix(".new")
-        unfinished.write_text(json.dumps(messages), "utf-8")
-        unfinished.replace(file)
+        save(file, messages)
         if "tool_calls" not in message:
             return "finished" if turn["finish_reason"] == "stop" else str(turn["finish_reason"])
     return "turn_limit"
+
+
+def save(file: Path, messages: list[Json]) -> None:
+    """Keep the session whole, also when this process dies while it writes."""
+    unfinished = file.with_suffix(".new")
+    unfinished.write_text(json.dumps(messages), "utf-8")
+    unfinished.replace(file)
 
 
 def main() -> int:

@@ -8,7 +8,6 @@ from workers.gateway.jsonvalues import JsonObject, child, items, text
 
 # Agents name their session in a header; then repeats of a job with the same prompt stay apart.
 _SESSION_HEADERS = ("x-session-id", "x-claude-code-session-id", "session_id", "session-id", "x-session-affinity")
-
 _SCHEMAS = ("parameters", "input_schema", "parametersJsonSchema")
 _MESSAGES = {"responses": "input", "gemini": "contents"}
 
@@ -66,7 +65,7 @@ def read_request(protocol: str, body: JsonObject, size: int) -> Conversation:
         results_since_prompt=sum(count for _, _, count in parts[(last or 0) :]),
         answers=sum(role in ("assistant", "model") for role, _, _ in parts),
         size_chars=size,
-        as_array=body.get("alt") == "json",
+        as_array=protocol == "gemini" and body.get("alt") == "json",
     )
 
 

@@ -9,6 +9,7 @@ from workers.gateway.resets import reset_of
 from workers.moments import number
 
 MAX_TEXT = 300
+_UNIFIED = "anthropic-ratelimit-unified-"
 # Only these end by waiting; a reset time on another class would make somebody wait for nothing.
 _ENDS_BY_WAITING = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.OVERLOADED, ErrorKind.SERVER})
 
@@ -56,8 +57,10 @@ def _window_used_up(headers: Mapping[str, str], error: JsonObject) -> bool:
     """Providers say with the same 429 whether it is a short limit or the window's end."""
     if any("PerDay" in quota for quota in _google_quotas(error)):
         return True
-    windows = ("", "5h-", "7d-")
-    if any(headers.get(f"anthropic-ratelimit-unified-{name}status", "").lower() == "rejected" for name in windows):
+    whole = headers.get(f"{_UNIFIED}status")
+    # Where the whole is allowed, a full window is paid for otherwise.
+    statuses = [whole] if whole else [headers.get(f"{_UNIFIED}{window}-status", "") for window in ("5h", "7d")]
+    if any(status.lower() == "rejected" for status in statuses):
         return True
     used = (number(headers.get(f"x-codex-{window}-used-percent")) for window in ("primary", "secondary"))
     return any(percent is not None and percent >= 100 for percent in used)
@@ -71,11 +74,7 @@ def _google_quotas(error: JsonObject) -> Iterator[str]:
 
 
 def _text(status: int | None, error: JsonObject) -> str:
-    name = (
-        text(error, "code")
-        or text(error, "type")
-        or text(error, "status")
-        or (f"HTTP {status}" if status else "error")
-    )
+    names = (text(error, key) for key in ("code", "type", "status"))
+    name = next((name for name in names if name), f"HTTP {status}" if status else "error")
     message = text(error, "message")
     return (f"{name}: {message}" if message else name)[:MAX_TEXT]

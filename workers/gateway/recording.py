@@ -1,5 +1,6 @@
 """Records the exchanges of one stage into a cassette, without the keys and without ever disturbing an exchange."""
 
+import contextlib
 import logging
 import re
 import time
@@ -37,15 +38,18 @@ class StageRecorder:
             return
         try:
             self._file.add(take)
-        except OSError as error:
-            _log.warning("cassette_cannot_be_written path=%s error=%s", self._path, error.strerror)
+        # A ValueError is a file that the stage's end has closed while an exchange lingered.
+        except (OSError, ValueError) as error:
+            _log.warning("cassette_cannot_be_written path=%s error=%s", self._path, error)
             self.close()
 
     def close(self) -> None:
         """The stage is over. Idempotent."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        # Closing writes what a full disk did not take before, and fails as it did then.
+        with contextlib.suppress(OSError):
+            if file is not None:
+                file.close()
 
     def hidden(self, words: str) -> str:
         """The words without a key: some servers quote the key that they refuse."""

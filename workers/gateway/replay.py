@@ -15,10 +15,15 @@ from workers.gateway.scripted_errors import ErrorAnswer, plain_error
 
 
 class Deck:
-    """The takes that are left. A stage is over once a request fits the next one and nothing of its own."""
+    """The takes that are left. A stage is over once a request fits the next one and nothing of its own.
+
+    What only looks, such as a list of models, is answered as often as somebody looks: workers do, too.
+    """
 
     def __init__(self, stages: Sequence[Sequence[Take]]) -> None:
-        self._stages = [list(takes) for takes in stages if takes]
+        self._looks = [take for takes in stages for take in takes if take.shape.method != "POST"]
+        asked = ([take for take in takes if take.shape.method == "POST"] for takes in stages)
+        self._stages = [takes for takes in asked if takes]
         self.recorded = sum(len(takes) for takes in self._stages)
 
     @property
@@ -28,6 +33,8 @@ class Deck:
 
     def take(self, asked: Shape) -> Take | None:
         """The first take that fits; None when none of this stage or the next does."""
+        if asked.method != "POST":
+            return next((look for look in self._looks if look.shape.fits(asked)), None)
         for at, takes in enumerate(self._stages[:2]):
             for place, take in enumerate(takes):
                 if take.shape.fits(asked):

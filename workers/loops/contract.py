@@ -9,11 +9,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from orchestrator.domain.tasks import MAX_TEXT_CHARS
+
 # The contract stands at the end of an answer, and no useful one is longer.
 _ANSWER_CHARS = 200_000
 # Braces in prose and code are tried too; this many failures are no answer.
 _CANDIDATES = 2000
-_TEXT_CHARS = 4000
+_TEXT_CHARS = MAX_TEXT_CHARS
 _YES = frozenset({"accept", "accepted", "true", "yes", "pass", "passed", "approve", "approved", "ok"})
 _NO = frozenset({"reject", "rejected", "false", "no", "fail", "failed", "deny", "denied"})
 

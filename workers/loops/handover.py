@@ -6,17 +6,17 @@ from dataclasses import replace
 from orchestrator.domain.jobspec import JobSpec
 from orchestrator.domain.outcome import RESUMABLE
 from workers.loops.prompts import render
-from workers.loops.steps import LoopEnd, NextStep, StageDone, StageOrder, iteration_end
+from workers.loops.steps import NextStep, StageDone, StageOrder, Step, iteration_end
 
 
-def next_step(loop: NextStep, spec: JobSpec, history: Sequence[StageDone]) -> StageOrder | LoopEnd:
+def next_step(loop: NextStep, spec: JobSpec, history: Sequence[StageDone]) -> Step:
     """The stage after `history`, or the end. A loop never sees the sessions that handed their stage over.
 
     Those whose context was full count as iterations, so a model that fills one after the other comes to an end; those
     that a limit of the provider or a fault of the machine interrupted do not.
     """
     step = loop(spec, settled(history))
-    if isinstance(step, LoopEnd):
+    if not isinstance(step, StageOrder):
         return step
     end = iteration_end(spec, [done for done in history if done.outcome not in RESUMABLE])
     notes = _notes(history, step.stage)

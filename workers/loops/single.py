@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from orchestrator.domain.jobspec import JobSpec
-from workers.loops.prompts import render
+from workers.loops.circles import circle_end, plain
+from workers.loops.prompts import stage_prompt
 from workers.loops.steps import LoopEnd, StageDone, StageOrder, guard_end, iteration_end, settle
 
 
@@ -14,6 +15,5 @@ def single(spec: JobSpec, history: Sequence[StageDone]) -> StageOrder | LoopEnd:
         return end
     if history and history[-1].outcome is None:
         return settle(history)
-    return iteration_end(spec, history) or StageOrder(
-        stage="run", role="build", prompt=render("run", task=spec.target.task_text)
-    )
+    stop = iteration_end(spec, history) or circle_end(spec.limits, plain(history))
+    return stop or StageOrder(stage="run", role="build", prompt=stage_prompt(spec, "run", task=spec.target.task_text))

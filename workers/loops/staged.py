@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from orchestrator.domain.jobspec import JobSpec
 from orchestrator.domain.outcome import Outcome
-from workers.loops.prompts import render
+from workers.loops.circles import circle_end, plain
+from workers.loops.prompts import stage_prompt
 from workers.loops.steps import LoopEnd, StageDone, StageOrder, guard_end, iteration_end, settle
 
 CONTINUE_MARK = "STATUS: CONTINUE"
@@ -26,11 +27,12 @@ def staged(spec: JobSpec, history: Sequence[StageDone]) -> StageOrder | LoopEnd:
             return settle(history)
         if len(builds) >= spec.max_builds:
             return LoopEnd(outcome=Outcome.ITERATION_LIMIT, detail=f"work remains after {len(builds)} BUILD stages")
-    stop = iteration_end(spec, history)
+    stop = iteration_end(spec, history) or circle_end(spec.limits, plain(history))
     if stop is not None:
         return stop
     if plan is None:
-        return StageOrder(stage="plan", role="reasoning", prompt=render("plan", task=spec.target.task_text))
+        prompt = stage_prompt(spec, "plan", task=spec.target.task_text)
+        return StageOrder(stage="plan", role="reasoning", prompt=prompt)
     progress = builds[-1].answer if builds else "Nothing has been built yet."
-    prompt = render("build", task=spec.target.task_text, plan=plan.answer, progress=progress)
+    prompt = stage_prompt(spec, "build", task=spec.target.task_text, plan=plan.answer, progress=progress)
     return StageOrder(stage="build", role="build", prompt=prompt)

@@ -32,7 +32,8 @@ class StageDone:
     """A stage that ended. `outcome` is None when the agent came to its own good end, or its context was too full.
 
     `handover` is what the session leaves to the next one of the same stage, in words; None when the stage is over.
-    `commits` hold what it changed.
+    `commits` hold what it changed. `task` is the order's. `checks` is what the target's checks said after it, empty
+    when all passed; None when the loop did not ask them.
     """
 
     stage: str
@@ -42,6 +43,13 @@ class StageDone:
     changed: bool
     handover: str | None = None
     commits: tuple[str, ...] = ()
+    task: str | None = None
+    checks: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOrder:
+    """The loop goes on when the checks have been asked about the last commit: the last stage's `checks`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +60,14 @@ class LoopEnd:
     detail: str
 
 
+Step = StageOrder | CheckOrder | LoopEnd
+
+
 class NextStep(Protocol):
     """A loop."""
 
-    def __call__(self, spec: JobSpec, history: Sequence[StageDone]) -> StageOrder | LoopEnd:
-        """The stage after `history`, or the end."""
+    def __call__(self, spec: JobSpec, history: Sequence[StageDone]) -> Step:
+        """The stage after `history`, the checks, or the end."""
 
 
 def guard_end(spec: JobSpec, history: Sequence[StageDone]) -> LoopEnd | None:

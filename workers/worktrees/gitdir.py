@@ -12,6 +12,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from workers.worktrees.folders import remove_tree
 from workers.worktrees.git import GitError
 
 _SHA = re.compile(r"[0-9a-f]{40}")
@@ -90,6 +91,26 @@ def adopt(git_dir: Path, *, branch: str, sha: str, own: Path) -> bool:
                 shutil.copyfile(item, target / item.name)
     _replace(git_dir / "index", (own / "index").read_bytes())
     _replace(git_dir / ref, f"{sha}\n".encode())
+    return True
+
+
+def leave_note(git_dir: Path, name: str, text: str) -> bool:
+    """Put a file for the agent into the folder `bakeoff` of its `.git`, which holds nothing else afterwards.
+
+    False when what the agent made of its `.git` lets nothing be written there. No process of the job may live.
+    """
+    folder = git_dir / "bakeoff"
+    if not _is_real_dir(git_dir):
+        return False
+    try:
+        git_dir.chmod(stat.S_IMODE(git_dir.stat().st_mode) | stat.S_IRWXU)
+        if _is_real_dir(folder):
+            remove_tree(folder)
+        folder.unlink(missing_ok=True)
+        folder.mkdir()
+        (folder / name).write_text(text, encoding="utf-8")
+    except PermissionError:
+        return False
     return True
 
 

@@ -201,9 +201,11 @@ class JobTree:
     def revert(self, sha: str, *, at_epoch_seconds: int) -> str | None:
         """Commit the undoing of one of our commits; None, and nothing changed, when later work stands on it.
 
-        Call right after `commit_stage`. Raises GitError.
+        Files that the commit's ignore rules had hidden go too: they are what was refused, or next to it. Call right
+        after `commit_stage`. Raises GitError.
         """
         before = self.head
+        seen = set(staging.untracked(self.git, self.place))
         try:
             self.git.run(["revert", "--no-commit", sha], self.place)
         except GitError as error:
@@ -214,6 +216,10 @@ class JobTree:
         finally:
             for name in ("REVERT_HEAD", "MERGE_MSG", "AUTO_MERGE"):
                 (self.paths.git / name).unlink(missing_ok=True)
+        for name in staging.untracked(self.git, self.place):
+            if name not in seen:
+                self._discard(self.paths.tree / name)
+                self._drop_empty_folders((self.paths.tree / name).parent)
         return self.commit_stage(f"revert {sha[:12]}: refused", at_epoch_seconds=at_epoch_seconds)
 
     def is_dirty(self) -> bool:
@@ -244,13 +250,21 @@ class JobTree:
     def _stage(self) -> tuple[Skipped, ...]:
         return staging.stage(self.git, self.place, self._limits).skipped
 
+    def _discard(self, path: Path) -> None:
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(path)
+        else:
+            path.unlink()
+
+    def _drop_empty_folders(self, folder: Path) -> None:
+        while folder != self.paths.tree and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent
+
     def _unlock(self) -> None:
         """Who holds the tree is alone with it: these are of a git that was killed, or the agent's doing."""
         for leftover in self.paths.git.glob("*.lock"):
-            if leftover.is_dir() and not leftover.is_symlink():
-                remove_tree(leftover)
-            else:
-                leftover.unlink()
+            self._discard(leftover)
 
     def _is_at(self, sha: str) -> bool:
         """Whether branch, index and every file that a commit would take are as in this commit."""

@@ -14,7 +14,8 @@ from orchestrator.storage.tables import attempts, stages
 
 @dataclass(frozen=True, kw_only=True)
 class KeptStage:
-    """A stage that ended and whose work was committed. `handover` is what its session left if it was interrupted.
+    """A stage that ended and whose work was committed. `handover` is what its session left if it was interrupted,
+    `checks` what the checks told the loop after it.
 
     `context_percent` is how full that session was, None when unknown; `spent_usd_micros` what its limit counts.
     """
@@ -30,6 +31,7 @@ class KeptStage:
     handover: str | None
     session_id: str | None
     commit_sha: str | None
+    checks: str | None
     context_percent: float | None
     tokens: int
     spent_usd_micros: int
@@ -132,6 +134,7 @@ def _kept(row: Any) -> KeptStage:
         handover=row.handover,
         session_id=row.session_id,
         commit_sha=row.commit_sha,
+        checks=row.checks,
         context_percent=None if row.context_tokens is None else 100 * row.context_tokens / row.context_window,
         tokens=usage.total or 0,
         spent_usd_micros=(row.stated_cost_usd_micros if row.cost_usd_micros is None else row.cost_usd_micros) or 0,

@@ -5,6 +5,8 @@ from functools import cache
 from pathlib import Path
 from string import Template
 
+from orchestrator.domain.jobspec import JobSpec
+
 _HERE = Path(__file__).parent
 
 
@@ -16,6 +18,14 @@ def _template(name: str) -> Template:
 def render(name: str, **values: str) -> str:
     """The prompt `name` with its values; a text that contains a `$` is put in as it is."""
     return _template(name).substitute(values)
+
+
+def stage_prompt(spec: JobSpec, stage: str, **values: str) -> str:
+    """The prompt of a stage of the job's loop: the user's own template, or the built-in one."""
+    own = spec.prompts.get(stage)
+    if own is not None:
+        return Template(own).substitute(values)
+    return render(f"tasks-{stage}" if spec.loop == "tasks" else stage, **values)
 
 
 def prompts_hash() -> str:
