@@ -26,10 +26,10 @@ from workers.agents.qwen import QwenReader
 from workers.agents.registry import adapter
 
 
-def _launch(agent: str, folder: Path, *, session: str | None = None) -> Launch:
+def _launch(agent: str, folder: Path, *, session: str | None = None, window: int = 32_768) -> Launch:
     (folder / agent).write_text("#!/bin/sh\n")
     (folder / agent).chmod(0o755)
-    spec = model().model_copy(update={"protocol": adapter(agent).protocols[0]})
+    spec = model().model_copy(update={"protocol": adapter(agent).protocols[0], "context_window": window})
     context = stage(folder, spec=spec, session_id=session, host_env={"PATH": str(folder)})
     return adapter(agent).launch(context)
 
@@ -62,14 +62,14 @@ def test_gemini_asks_one_model_whatever_it_asks(tmp_path: Path) -> None:
     assert {override["modelConfig"]["model"] for override in overrides} == {"scripted-model"}
 
 
-def test_qwen_knows_the_window_and_compacts_at_the_limit_s_share(tmp_path: Path) -> None:
-    launch = _launch("qwen", tmp_path)
-    settings = json.loads((tmp_path / "home/.qwen/settings.json").read_text("utf-8"))
-    assert settings["model"]["generationConfig"]["contextWindowSize"] == 32_768
-    assert (settings["context"]["autoCompactThreshold"], settings["memory"]["enableManagedAutoMemory"]) == (
-        0.85,
-        False,
-    )
+@pytest.mark.parametrize(("window", "told"), [(32_768, 60_853), (100_000, 118_000), (1_000_000, 1_000_000)])
+def test_qwen_compacts_at_the_limit_s_share_of_any_window(window: int, told: int, tmp_path: Path) -> None:
+    launch = _launch("qwen", tmp_path, window=window)
+    # Those of the system win over the repository's.
+    settings = json.loads(Path(launch.env["QWEN_CODE_SYSTEM_SETTINGS_PATH"]).read_text("utf-8"))
+    assert settings["model"]["generationConfig"]["contextWindowSize"] == told
+    assert settings["context"]["autoCompactThreshold"] * told == pytest.approx(0.85 * window)
+    assert min(0.85 * window, told - 33_000) == pytest.approx(0.85 * window, abs=1), "where it compacts"
     assert (launch.env["OPENAI_BASE_URL"], launch.env["QWEN_CODE_MAX_OUTPUT_TOKENS"]) == (
         "http://127.0.0.1:1/a/b/v1",
         "4096",
@@ -96,6 +96,12 @@ def test_pi_has_one_provider_and_no_extension(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("agent", "flag"), [("gemini", "--resume"), ("qwen", "--resume"), ("pi", "--session")])
 def test_a_session_is_resumed_by_its_id(agent: str, flag: str, tmp_path: Path) -> None:
     assert _launch(agent, tmp_path, session="s-1").argv[-2:] == (flag, "s-1")
+
+
+def test_pi_tells_its_version_where_others_complain(tmp_path: Path) -> None:
+    (tmp_path / "pi").write_text("#!/bin/sh\necho 0.73.1 >&2\n")
+    (tmp_path / "pi").chmod(0o755)
+    assert adapter("pi").version({"PATH": f"{tmp_path}:/usr/bin:/bin"}) == "0.73.1"
 
 
 # -- what they tell --
@@ -175,7 +181,8 @@ def test_gemini_s_errors_come_after_the_turns_that_its_files_tell(tmp_path: Path
         ({"type": "FatalAuthenticationError", "message": "no"}, ErrorKind.AUTH, None, None),
         ({"type": "FatalInputError", "message": "no"}, ErrorKind.AGENT, None, None),
         ({"message": "[API Error: gone (Status: UNAVAILABLE)]"}, ErrorKind.OVERLOADED, None, None),
-        ({"message": "[API Error: fetch failed]"}, ErrorKind.UNKNOWN, None, None),
+        ({"message": "[API Error: fetch failed]"}, ErrorKind.NETWORK, None, None),
+        ({"message": "[API Error: Cannot read properties of undefined]"}, ErrorKind.UNKNOWN, None, None),
         ({"message": '[API Error: {"error":{"code":503}}]'}, ErrorKind.OVERLOADED, 503, None),
         ({"message": '[API Error: {"error":{"code":404,"status":"NOT_FOUND"}}]'}, ErrorKind.BAD_REQUEST, 404, None),
         (
@@ -204,6 +211,23 @@ def test_ends_that_only_an_exit_code_tells(code: int, reason: EndReason, tmp_pat
 
 def test_qwen_s_last_error_is_told_once(tmp_path: Path) -> None:
     assert len(_kept("qwen", "401", tmp_path).of(ErrorSeen)) == 1  # in its file, and with the result
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("Connection error. (cause: fetch failed)", ErrorKind.NETWORK),
+        ("Context is too large to send safely after automatic compression.", ErrorKind.CONTEXT_OVERFLOW),
+        ("Model stream ended without a finish reason.", ErrorKind.UNKNOWN),
+        ("503 Busy.", ErrorKind.OVERLOADED),
+    ],
+)
+def test_qwen_s_errors_are_the_provider_s_only_where_one_was_asked(
+    message: str, kind: ErrorKind, tmp_path: Path
+) -> None:
+    result = {"type": "result", "is_error": True, "error": {"message": f"[API Error: {message}]"}}
+    reading = _read(QwenReader(tmp_path), result)
+    assert ([error.kind for error in reading.of(ErrorSeen)], reading.end.reason) == ([kind], EndReason.ERROR)
 
 
 def test_qwen_s_usage_comes_from_its_stream_where_no_file_keeps_the_session(tmp_path: Path) -> None:

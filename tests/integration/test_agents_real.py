@@ -53,7 +53,6 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 180
 _IN_CI = ("opencode", "codex", "claude", "mini", "reference")
 _WHERE_INSTALLED = ("gemini", "qwen", "pi", "vibe", "openhands")
-_WHERE_INSTALLED = ("gemini", "qwen", "pi", "vibe", "openhands")
 # By themselves they ask for half a minute before they give in.
 _FEW_RETRIES = {"CLAUDE_CODE_MAX_RETRIES": "1", "MSWEA_MODEL_RETRY_STOP_AFTER_ATTEMPT": "2"}
 _HASTY = Limits(grace=2.0)

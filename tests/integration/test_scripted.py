@@ -497,3 +497,10 @@ def test_stated_token_counts_win_over_estimated_ones() -> None:
     assert second is not None
     assert (first.counts.prompt, first.counts.completion, first.counts.cached) == (500, 70, 500)
     assert (second.counts.prompt, second.counts.cached, second.counts.reasoning) == (1000, 750, 12)
+
+
+def test_an_agent_s_reminder_hides_no_prompt_that_stands_behind_it() -> None:
+    reminder = "<system-reminder>It is Monday.</system-reminder>"
+    both = [{"type": "text", "text": reminder}, {"type": "text", "text": "go on"}]
+    messages: list[object] = [{"role": "user", "content": content} for content in ("first", both, reminder)]
+    assert read_request("chat", {"messages": messages}, 1).last == f"{reminder}\ngo on"

@@ -30,6 +30,24 @@ def kind_of_exception(name: str) -> ErrorKind:
     return _EXCEPTIONS.get(name, ErrorKind.AGENT)
 
 
+# What the OpenAI client and node's fetch say where no answer came, or half of one.
+_NO_ANSWER = (
+    "Connection error",
+    "Request timed out",
+    "fetch failed",
+    "terminated",
+    "socket hang up",
+    "other side closed",
+)
+
+
+def kind_of_client_error(status: int | None, message: str) -> ErrorKind:
+    """The kind of an error of which an agent keeps status and message; without a status it may be its own fault."""
+    if status is None and not message.startswith(_NO_ANSWER):
+        return ErrorKind.UNKNOWN
+    return kind_of_status(status)
+
+
 def error_of_answer(*, status: int | None, body: str, headers: object, message: str) -> ErrorSeen:
     """The error that an HTTP answer, as an agent repeats it, tells: kind, and when the limit ends."""
     error = pick(parse_object(body.encode("utf-8", "replace")), "error")

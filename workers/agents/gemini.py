@@ -29,8 +29,6 @@ from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, count, pick, storable, text
 from workers.owned import put
 
-# The window that it assumes for every model; it compacts at a share of this.
-_ASSUMED_WINDOW = 1_048_576
 # Configurations of its own requests: all others are made from the first. Each names a model of its own.
 _REQUESTS = (
     "base",
@@ -55,7 +53,7 @@ class Gemini:
 
     name = "gemini"
     protocols: tuple[str, ...] = ("gemini",)
-    compacts = True
+    compacts = False  # only between prompts, of which a stage has one
 
     def version(self, env: Mapping[str, str]) -> str | None:
         """Version of the program on the PATH of `env`."""
@@ -93,13 +91,11 @@ def _home(context: StageContext) -> Path:
 def _settings(context: StageContext) -> dict[str, object]:
     model = context.model
     config = {"model": model.name, "generateContentConfig": {"maxOutputTokens": model.max_output}}
-    share = model.context_window * context.compact_percent / 100 / _ASSUMED_WINDOW
     return {
         "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False},
         "privacy": {"usageStatisticsEnabled": False},
         "telemetry": {"enabled": False},
         "security": {"auth": {"selectedType": "gemini-api-key"}},
-        "model": {"compressionThreshold": share},
         "modelConfigs": {"customOverrides": [{"match": {"model": one}, "modelConfig": config} for one in _REQUESTS]},
     }
 

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 
 from orchestrator.domain.events import ErrorKind, ErrorSeen
-from orchestrator.domain.provider_errors import kind_of_code, kind_of_status
+from orchestrator.domain.provider_errors import kind_of_code
+from workers.agents.faults import kind_of_client_error
 from workers.agents.reading import count, parse_object, pick, text
 
 _WRAPPED = re.compile(
@@ -44,7 +45,7 @@ def _kind(answer: object, found: re.Match[str], status: int | None) -> ErrorKind
     if _OVERFLOW.match(text(answer, "message")):
         return ErrorKind.CONTEXT_OVERFLOW
     told = (kind for code in (*_codes(answer), found["code"]) if (kind := kind_of_code(code)) is not None)
-    return next(told, ErrorKind.UNKNOWN if status is None else kind_of_status(status))
+    return next(told, kind_of_client_error(status, found["answer"]))
 
 
 def _codes(answer: object) -> Iterator[str]:

@@ -23,11 +23,11 @@ from orchestrator.domain.events import (
     TurnEnded,
 )
 from orchestrator.domain.fleet import ModelPrices
-from orchestrator.domain.provider_errors import kind_of_status
 from orchestrator.domain.usage import TokenUsage
 from workers.agents.base import Launch, StageContext
 from workers.agents.costs import is_priced
 from workers.agents.environment import clean_env, program_version, require_program
+from workers.agents.faults import kind_of_client_error
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, count, pick, text, usd_micros
 from workers.owned import put
@@ -193,4 +193,4 @@ class PiReader(JsonLinesReader):
 def _error(message: str) -> ErrorSeen:
     found = _STATUS.match(message)
     status = int(found[1]) if found else None
-    return ErrorSeen(kind=kind_of_status(status), text=message, status=status)
+    return ErrorSeen(kind=kind_of_client_error(status, message), text=message, status=status)

@@ -21,9 +21,9 @@ from orchestrator.domain.events import (
     ToolCalled,
     TurnEnded,
 )
-from orchestrator.domain.provider_errors import kind_of_status
 from workers.agents.base import Launch, StageContext
 from workers.agents.environment import clean_env, program_version, require_program
+from workers.agents.faults import kind_of_client_error
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.qwen_sessions import QwenSessions
 from workers.agents.reading import call_signature, count, inclusive_usage, pick, text
@@ -31,6 +31,10 @@ from workers.owned import put
 
 # What it says in the place of an answer that it did not get.
 _WRAPPED = re.compile(r"\[API Error: (?P<message>(?:(?P<status>\d{3}) )?.*)\]", re.DOTALL)
+# It does not even ask when its own summary left too much.
+_OVERFULL = "Context is too large to send safely"
+# It compacts no later than where this much of the window is left, whatever share it is told.
+_KEPT_FREE_TOKENS = 33_000
 # It ends so at limits of its own, and after Ctrl+C; it tells those ends by nothing else.
 _EXIT_CODES = {53: EndReason.TURN_LIMIT, 55: EndReason.TURN_LIMIT, 130: EndReason.INTERRUPTED}
 
@@ -51,12 +55,13 @@ class Qwen:
         return "npm install --prefix <BAKEOFF_HOME>/agents @qwen-code/qwen-code@0.24.4 (with node 22)"
 
     def launch(self, context: StageContext) -> Launch:
-        """Write its settings into the job's own HOME, and start it."""
+        """Write its settings where they win over a file of the repository, and start it."""
         env = clean_env(context)
         program = require_program("qwen", env, self.install_hint())
-        settings = _home(context) / "settings.json"
+        settings = _home(context) / "bakeoff.json"
         put(settings, json.dumps(_settings(context)), beneath=context.home.parent)
         env |= {
+            "QWEN_CODE_SYSTEM_SETTINGS_PATH": str(settings),
             "OPENAI_BASE_URL": f"{context.base_url}/v1",
             "OPENAI_API_KEY": context.api_key,
             "QWEN_CODE_MAX_OUTPUT_TOKENS": str(context.model.max_output),
@@ -77,13 +82,17 @@ def _home(context: StageContext) -> Path:
 
 
 def _settings(context: StageContext) -> dict[str, object]:
+    limit = context.model.context_window * context.compact_percent / 100
+    window = max(context.model.context_window, round(limit) + _KEPT_FREE_TOKENS)
     return {
         "general": {"enableAutoUpdate": False},
         "privacy": {"usageStatisticsEnabled": False},
         "telemetry": {"enabled": False},
         "security": {"auth": {"selectedType": "openai"}},
-        "model": {"generationConfig": {"contextWindowSize": context.model.context_window}},
-        "context": {"autoCompactThreshold": context.compact_percent / 100},
+        "disableAllHooks": True,
+        # A smaller window than what it keeps free and its own prompt would be no use: it is told one that has room.
+        "model": {"generationConfig": {"contextWindowSize": window}},
+        "context": {"autoCompactThreshold": limit / window},
         # What it would learn for its next sessions is asked for by requests of its own, and no other job sees it.
         "memory": {"enableManagedAutoMemory": False, "enableManagedAutoDream": False, "enableAutoSkill": False},
     }
@@ -182,4 +191,10 @@ class QwenReader(JsonLinesReader):
             self._error = ErrorSeen(kind=ErrorKind.AGENT, text=message)
         else:
             status = int(found["status"]) if found["status"] else None
-            self._error = ErrorSeen(kind=kind_of_status(status), text=found["message"], status=status)
+            self._error = ErrorSeen(kind=_kind(status, found["message"]), text=found["message"], status=status)
+
+
+def _kind(status: int | None, message: str) -> ErrorKind:
+    if message.startswith(_OVERFULL):
+        return ErrorKind.CONTEXT_OVERFLOW
+    return kind_of_client_error(status, message)
