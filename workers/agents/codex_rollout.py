@@ -9,6 +9,7 @@ from orchestrator.domain.usage import TokenUsage
 from orchestrator.domain.window import WHOLE
 from workers.agents.lines import LineSplitter
 from workers.agents.reading import count, inclusive_usage, parse_object, pick, text
+from workers.agents.tail import FileTail
 from workers.quota_signals import from_codex
 
 # Rollouts hold whole tool outputs and prompts; only these lines are parsed. A match inside such an output costs
@@ -35,7 +36,7 @@ class Rollouts:
         self.unparsed = 0
         self.found = False  # whether the main thread's own file was seen
         self._folder = folder
-        self._offsets: dict[Path, int] = {path: path.stat().st_size for path in self._files()}
+        self._tails = {path: FileTail(path, path.stat().st_size) for path in self._files()}
         self._splitters: dict[Path, LineSplitter] = {}
         self._responses: set[str] = set()
         self._limits: object = None
@@ -46,7 +47,7 @@ class Rollouts:
         for path in self._files():
             main = path.stem.endswith(thread)
             self.found = self.found or main
-            data = self._new_bytes(path)
+            data = self._tails.setdefault(path, FileTail(path)).read()
             if not data:
                 continue
             yield OutputSeen(size_bytes=len(data))
@@ -55,16 +56,6 @@ class Rollouts:
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.rglob("rollout-*.jsonl"))
-
-    def _new_bytes(self, path: Path) -> bytes:
-        try:
-            with path.open("rb") as file:
-                file.seek(self._offsets.get(path, 0))
-                data = file.read()
-        except OSError:  # it was there a moment ago: the next call tells
-            return b""
-        self._offsets[path] = self._offsets.get(path, 0) + len(data)
-        return data
 
     def _line(self, line: bytes, path: Path, thread: str) -> Iterator[Event]:
         head = line[:_HEAD_BYTES]

@@ -1,11 +1,33 @@
-"""The errors of HTTP answers as agents repeat them."""
+"""The errors of HTTP answers as agents repeat them, and of the library that many of them ask models with."""
 
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-from orchestrator.domain.events import ErrorSeen
+from orchestrator.domain.events import ErrorKind, ErrorSeen
 from orchestrator.domain.provider_errors import kind_of_code, kind_of_status
 from workers.agents.reading import number, parse_object, pick, text
+
+_EXCEPTIONS = {
+    "AuthenticationError": ErrorKind.AUTH,
+    "PermissionDeniedError": ErrorKind.AUTH,
+    "RateLimitError": ErrorKind.RATE_LIMIT,
+    "ContextWindowExceededError": ErrorKind.CONTEXT_OVERFLOW,
+    "ServiceUnavailableError": ErrorKind.OVERLOADED,
+    "InternalServerError": ErrorKind.SERVER,
+    "BadGatewayError": ErrorKind.SERVER,
+    "APIError": ErrorKind.SERVER,
+    "APIConnectionError": ErrorKind.NETWORK,
+    "Timeout": ErrorKind.NETWORK,
+    "BadRequestError": ErrorKind.BAD_REQUEST,
+    "NotFoundError": ErrorKind.BAD_REQUEST,
+    "UnprocessableEntityError": ErrorKind.BAD_REQUEST,
+    "UnsupportedParamsError": ErrorKind.BAD_REQUEST,
+}
+
+
+def kind_of_exception(name: str) -> ErrorKind:
+    """The kind of an exception of litellm; AGENT for a name that is none of them."""
+    return _EXCEPTIONS.get(name, ErrorKind.AGENT)
 
 
 def error_of_answer(*, status: int | None, body: str, headers: object, message: str) -> ErrorSeen:

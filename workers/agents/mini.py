@@ -12,7 +12,6 @@ from pathlib import Path
 from orchestrator.domain.events import (
     AgentEnded,
     EndReason,
-    ErrorKind,
     ErrorSeen,
     Event,
     MessageSaid,
@@ -22,6 +21,7 @@ from orchestrator.domain.events import (
 )
 from workers.agents.base import Launch, StageContext
 from workers.agents.environment import clean_env, find_program, program_version, require_program
+from workers.agents.faults import kind_of_exception
 from workers.agents.lines import agent_ended
 from workers.agents.reading import call_signature, chat_usage, parse_object, pick, text, usd_micros
 
@@ -36,23 +36,6 @@ _ENDS = {
     "TimeExceeded": EndReason.TURN_LIMIT,
     "UserInterruption": EndReason.INTERRUPTED,
     "KeyboardInterrupt": EndReason.INTERRUPTED,
-}
-# Names of litellm's exceptions, which the trajectory gives as the exit status.
-_ERRORS = {
-    "AuthenticationError": ErrorKind.AUTH,
-    "PermissionDeniedError": ErrorKind.AUTH,
-    "RateLimitError": ErrorKind.RATE_LIMIT,
-    "ContextWindowExceededError": ErrorKind.CONTEXT_OVERFLOW,
-    "ServiceUnavailableError": ErrorKind.OVERLOADED,
-    "InternalServerError": ErrorKind.SERVER,
-    "BadGatewayError": ErrorKind.SERVER,
-    "APIError": ErrorKind.SERVER,
-    "APIConnectionError": ErrorKind.NETWORK,
-    "Timeout": ErrorKind.NETWORK,
-    "BadRequestError": ErrorKind.BAD_REQUEST,
-    "NotFoundError": ErrorKind.BAD_REQUEST,
-    "UnprocessableEntityError": ErrorKind.BAD_REQUEST,
-    "UnsupportedParamsError": ErrorKind.BAD_REQUEST,
 }
 _SWITCHES = {
     "MSWEA_CONFIGURED": "true",  # else it asks for a model on its first start
@@ -220,4 +203,4 @@ class MiniReader:
         self._end = _ENDS.get(status, EndReason.ERROR)
         self._text = text(message, "extra", "submission") or self._text
         if self._end is EndReason.ERROR:
-            yield ErrorSeen(kind=_ERRORS.get(status, ErrorKind.AGENT), text=text(message, "content") or status)
+            yield ErrorSeen(kind=kind_of_exception(status), text=text(message, "content") or status)

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.experiment import CommandAgent
+from workers.agents.aider import Aider
 from workers.agents.base import AgentAdapter
 from workers.agents.claude import Claude
 from workers.agents.codex import Codex
@@ -14,7 +15,7 @@ from workers.agents.opencode import Opencode
 from workers.agents.reference import Reference
 
 _ADAPTERS: Mapping[str, AgentAdapter] = MappingProxyType(
-    {built_in.name: built_in for built_in in (Opencode(), Codex(), Claude(), Mini(), Reference())}
+    {built_in.name: built_in for built_in in (Opencode(), Codex(), Claude(), Mini(), Aider(), Reference())}
 )
 
 
