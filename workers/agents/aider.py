@@ -1,9 +1,9 @@
 """aider: prompt by file, read from its analytics log and its log of requests and answers.
 
 It edits by blocks in its answer and has no tools, and the answer stands on standard output as the model wrote it. So
-turns, tokens and the end are read from the analytics log (one JSON object per line, written to the job's logs and sent
-nowhere), the answers from the log of the dialogue, where each of their lines is marked. Errors are told nowhere but on
-standard output: they are read there only before the first answer, while every line is still aider's own.
+turns, tokens and the end are read from the analytics log (one JSON object per line, kept in the job's logs and sent
+to nobody), and the answers from the log of the dialogue, where each of their lines is marked. It tells errors nowhere
+but on standard output: they are read there only before the first answer, while every line is still aider's own.
 """
 
 import json

@@ -12,11 +12,21 @@ from workers.agents.codex import Codex
 from workers.agents.command import Command
 from workers.agents.mini import Mini
 from workers.agents.opencode import Opencode
+from workers.agents.openhands import Openhands
 from workers.agents.reference import Reference
+from workers.agents.vibe import Vibe
 
-_ADAPTERS: Mapping[str, AgentAdapter] = MappingProxyType(
-    {built_in.name: built_in for built_in in (Opencode(), Codex(), Claude(), Mini(), Aider(), Reference())}
+_BUILT_IN: tuple[AgentAdapter, ...] = (
+    Opencode(),
+    Codex(),
+    Claude(),
+    Mini(),
+    Aider(),
+    Vibe(),
+    Openhands(),
+    Reference(),
 )
+_ADAPTERS: Mapping[str, AgentAdapter] = MappingProxyType({built_in.name: built_in for built_in in _BUILT_IN})
 
 
 def names() -> tuple[str, ...]:
