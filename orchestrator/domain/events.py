@@ -37,6 +37,9 @@ class EndReason(StrEnum):
     NO_FINAL_EVENT = "no_final_event"  # the stream just stopped
 
 
+SUM = "sum"  # reason of a `TurnEnded` that tells, afterwards, tokens of turns that are past
+
+
 @dataclass(frozen=True, kw_only=True)
 class OutputSeen:
     """The agent wrote something (any byte on stdout or in its session file)."""

@@ -11,7 +11,7 @@ from pydantic.functional_serializers import PlainSerializer
 from orchestrator.domain.durations import Seconds, compact_duration
 from orchestrator.domain.limits import Limits
 
-BUILT_IN_AGENTS = ("opencode", "mini", "codex", "claude", "reference")
+BUILT_IN_AGENTS = ("opencode", "mini", "codex", "claude", "aider", "vibe", "openhands", "reference")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[^/\s]+@[^/\s:]+:")

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from orchestrator.domain.context_guard import ContextGuard
 from orchestrator.domain.decision import CONTINUE, Action, Decision
 from orchestrator.domain.events import (
+    SUM,
     AgentEnded,
     Compacted,
     ErrorKind,
@@ -46,6 +47,8 @@ from orchestrator.domain.usage import Prices, TokenUsage, add_known, cost_usd_mi
 
 _RATE_LIMITS = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.OVERLOADED})
 # Nobody waits these out in place: the first is over in hours, the second when somebody pays.
+# What may be any refusal, told by who does not know which.
+_VAGUE = (ErrorKind.BAD_REQUEST, ErrorKind.AGENT, ErrorKind.UNKNOWN)
 _PARKING = frozenset({ErrorKind.USAGE_LIMIT, ErrorKind.QUOTA_EXHAUSTED})
 
 
@@ -204,7 +207,8 @@ class Watch:
         return self._last_sign + self.frame.limits.idle_timeout
 
     def _turn(self, event: TurnEnded, now: float) -> None:
-        self._answered(now)
+        if event.reason != SUM:
+            self._answered(now)
         self.turns += 0 if event.subagent else 1
         self.stream_usage += event.usage
         self.stated_cost_usd_micros = add_known(self.stated_cost_usd_micros, event.cost_usd_micros)
@@ -229,7 +233,7 @@ class Watch:
             self._answered(now)
 
     def _error(self, error: ErrorSeen, now: float) -> None:
-        self.last_error = error
+        self.last_error = _fuller(self.last_error, error)
         if error.kind not in _RATE_LIMITS | _PARKING:
             return
         self.reset_epoch = error.resets_at_epoch or self.reset_epoch
@@ -326,6 +330,13 @@ def _is_progress(event: Event) -> bool:
     if isinstance(event, RequestEnded):
         return event.error is None
     return not isinstance(event, RequestStarted | AgentEnded | ErrorSeen | QuotaSeen | LimitsChanged)
+
+
+def _fuller(known: ErrorSeen | None, told: ErrorSeen) -> ErrorSeen:
+    """The more telling of two errors without an answer between them: agents repeat the provider's with less."""
+    vague = known is not None and told.kind in (known.kind, *_VAGUE)
+    timeless = told.retry_after_seconds is None and told.resets_at_epoch is None
+    return known if known is not None and vague and timeless else told
 
 
 def repeated_period(calls: tuple[str, ...], repeats: int) -> int | None:

@@ -110,9 +110,9 @@ def _main(turns: Iterable[TurnEnded]) -> list[TokenUsage]:
     return [turn.usage for turn in turns if not turn.subagent]
 
 
-def _sent(usage: TokenUsage) -> tuple[int, int | None]:
+def _sent(usage: TokenUsage) -> tuple[int, int]:
     """Tokens that were new, and those from a cache: which of the new ones go into a cache not every server tells."""
-    return (usage.input or 0) + (usage.cache_write or 0), usage.cache_read
+    return (usage.input or 0) + (usage.cache_write or 0), usage.cache_read or 0
 
 
 def _answered(usages: Iterable[TokenUsage]) -> int:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.decision import CONTINUE, Action
 from orchestrator.domain.events import (
+    SUM,
     AgentEnded,
     Compacted,
     EndReason,
@@ -420,3 +421,31 @@ def test_calls_made_before_count_under_another_repeat_limit() -> None:
     for _ in range(4):
         assert watch.see(TOOL, START) == CONTINUE
     assert watch.see(LimitsChanged(changes={"max_repeated_calls": 4}), START).outcome is Outcome.LOOP_DETECTED
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.RATE_LIMIT, ErrorKind.BAD_REQUEST, ErrorKind.AGENT, ErrorKind.UNKNOWN])
+def test_an_agent_that_repeats_the_provider_s_error_with_less_takes_nothing_away(kind: ErrorKind) -> None:
+    watch = Watch(frame())
+    refused = ErrorSeen(kind=ErrorKind.RATE_LIMIT, status=429, retry_after_seconds=3.0)
+    watch.see(refused, START)
+    watch.see(ErrorSeen(kind=kind, text="no luck"), START + 1)
+    assert watch.last_error == refused
+
+
+@pytest.mark.parametrize(
+    "later",
+    [ErrorSeen(kind=ErrorKind.AUTH), ErrorSeen(kind=ErrorKind.RATE_LIMIT, retry_after_seconds=9.0)],
+)
+def test_an_error_that_says_something_else_or_more_is_the_last(later: ErrorSeen) -> None:
+    watch = Watch(frame())
+    watch.see(ErrorSeen(kind=ErrorKind.RATE_LIMIT, retry_after_seconds=3.0), START)
+    watch.see(later, START + 1)
+    assert watch.last_error == later
+
+
+def test_tokens_that_are_told_afterwards_are_counted_and_are_no_answer() -> None:
+    watch = Watch(frame())
+    refused = ErrorSeen(kind=ErrorKind.AUTH, status=401)
+    watch.see(refused, START)
+    watch.see(TurnEnded(usage=TokenUsage(input=7), reason=SUM, subagent=True), START + 1)
+    assert (watch.last_error, watch.stream_usage.input, watch.turns) == (refused, 7, 0)

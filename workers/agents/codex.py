@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.domain.events import (
+    SUM,
     AgentEnded,
     Compacted,
     EndReason,
@@ -134,7 +135,7 @@ class CodexReader(JsonLinesReader):
             # The sum of a resumed thread holds earlier runs too: nobody knows this run's part. A sum is no turn of
             # the main session either: taken for one, it would look like a context filled several times over.
             usage = TokenUsage() if self._resumed else self._sum
-            events.append(TurnEnded(usage=usage, reason="sum", subagent=True))
+            events.append(TurnEnded(usage=usage, reason=SUM, subagent=True))
             self._sum = None
         return events
 

@@ -1,7 +1,8 @@
-"""OpenHands CLI: prompt by file, JSON lines between lines for people on standard output, and the conversation's state.
+"""OpenHands CLI: prompt by file, JSON lines among lines for people on standard output, and its conversation's state.
 
 Its events tell messages, tools and errors but no tokens: those of each step, sub-agents' included, are in the state
-that it keeps of the conversation. It exits 0 whatever happened.
+that it keeps of the conversation, and which it often writes only at the end. A turn is told when its first event is
+seen; tokens that come later are told apart. It exits 0 whatever happened.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from pathlib import Path
 from uuid import UUID
 
 from orchestrator.domain.events import (
+    SUM,
     AgentEnded,
     Compacted,
     EndReason,
@@ -21,7 +23,6 @@ from orchestrator.domain.events import (
     ErrorSeen,
     Event,
     MessageSaid,
-    OutputSeen,
     SessionStarted,
     ToolCalled,
     TurnEnded,
@@ -151,19 +152,13 @@ class OpenhandsReader(JsonLinesReader):
         self._state = _State(conversations, session_id)
         self._session: str | None = None
         self._calls: dict[str, tuple[str, str]] = {}
-        self._answers: dict[str, None] = {}
-        self._counted = 0
+        self._told: set[str] = set()  # answers whose turn was told
         self._text = ""
         self._end: EndReason | None = None
 
     def poll(self) -> Sequence[Event]:
-        """Events of the conversation's state; where there is none, turns without their tokens."""
-        events = [*super().poll(), *self._state.read()]
-        events.extend(self._named(self._state.session))
-        if self._state.session is None:
-            events.extend(TurnEnded(usage=TokenUsage()) for _ in range(self._counted, len(self._answers)))
-            self._counted = len(self._answers)
-        return events
+        """Steps that are new in the conversation's state."""
+        return [*super().poll(), *self._counted()]
 
     def finish(self, exit_code: int | None, stderr_tail: str) -> AgentEnded:
         """The end as the last event tells it: words of the agent, or an error."""
@@ -175,7 +170,7 @@ class OpenhandsReader(JsonLinesReader):
         """Events of one object of the stream."""
         kind = text(record, "kind")
         if text(record, "source") == "agent" and (answer := text(record, "llm_response_id")):
-            self._answers[answer] = None
+            yield from self._turn(answer)
         match kind:
             case "MessageEvent":
                 yield from self._message(record)
@@ -191,6 +186,23 @@ class OpenhandsReader(JsonLinesReader):
                 self._end = EndReason.INTERRUPTED
             case _ if kind not in _SILENT:
                 self.unknown[kind] += 1
+
+    def _turn(self, answer: str) -> Iterator[Event]:
+        """The turn of an answer that is heard of the first time: with its tokens where they are known by now."""
+        if answer not in self._told:
+            yield from self._counted()
+        if answer not in self._told:
+            self._told.add(answer)
+            yield TurnEnded(usage=TokenUsage())
+
+    def _counted(self) -> Iterator[Event]:
+        for name, step in self._state.read():
+            answer = text(step, "response_id")
+            late = answer != "" and answer in self._told
+            self._told.add(answer)
+            # The main agent goes by the name `agent`; its condenser and its sub-agents have others.
+            yield TurnEnded(usage=_usage(step), reason=SUM if late else None, subagent=late or name != "agent")
+        yield from self._named(self._state.session)
 
     def _line(self, line: bytes) -> Iterable[Event]:
         """Lines for people are no loss; only the one that names the conversation is read."""
@@ -252,8 +264,8 @@ class _State:
             pass
         self.session = None
 
-    def read(self) -> Iterator[Event]:
-        """The steps that are new in the state. A file that is just being rewritten waits."""
+    def read(self) -> Iterator[tuple[str, object]]:
+        """The steps that are new in the state, each with whose it is. A file that is just being rewritten waits."""
         for path in self._all() - self._earlier:
             try:
                 status = path.stat()
@@ -263,7 +275,6 @@ class _State:
                 continue
             if (state := parse_object(data)) is not None:
                 self._stamp, self.session = stamp, str(UUID(path.parent.name))
-                yield OutputSeen(size_bytes=len(data))
                 yield from self._steps(pick(state, "stats", "usage_to_metrics"))
 
     def _all(self) -> set[Path]:
@@ -271,14 +282,12 @@ class _State:
             path for path in self._folder.glob("*/base_state.json") if re.fullmatch("[0-9a-f]{32}", path.parent.name)
         }
 
-    def _steps(self, metrics: object) -> Iterator[Event]:
-        """The main agent goes by the name `agent`; its condenser and its sub-agents have others."""
+    def _steps(self, metrics: object) -> Iterator[tuple[str, object]]:
         for name, of_one in (metrics if isinstance(metrics, dict) else {}).items():
             steps = pick(of_one, "token_usages")
             fresh = steps[self._seen[name] :] if isinstance(steps, list) else []
             self._seen[name] += len(fresh)
-            for step in fresh:
-                yield TurnEnded(usage=_usage(step), subagent=name != "agent")
+            yield from ((name, step) for step in fresh)
 
 
 def _usage(step: object) -> TokenUsage:

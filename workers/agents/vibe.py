@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.domain.events import (
+    SUM,
     AgentEnded,
     Compacted,
     EndReason,
+    ErrorKind,
     ErrorSeen,
     Event,
     MessageSaid,
@@ -194,7 +196,7 @@ class VibeReader(JsonLinesReader):
         """What the whole run used beyond the steps in the journals: it deletes old ones. No turn, but a sum."""
         missing = _minus(_usage(whole), self._used)
         if missing.total:
-            yield TurnEnded(usage=missing, reason="sum", subagent=True)
+            yield TurnEnded(usage=missing, reason=SUM, subagent=True)
 
 
 class _Journals:
@@ -228,7 +230,8 @@ class _Journals:
                 answer = pick(result, "result")
                 reason = text(answer, "finish_reason") or None
                 yield TurnEnded(usage=_usage(pick(answer, "usage")), reason=reason, subagent=subagent)
-            case "completion_failed":
+            # A run that is killed ends the answer it waits for under a code of its own.
+            case "completion_failed" if text(result, "error", "code") != "effect_recovery_failed":
                 yield _error(pick(result, "error"))
 
 
@@ -256,7 +259,9 @@ def _minus(whole: TokenUsage, part: TokenUsage) -> TokenUsage:
 
 def _error(error: object) -> ErrorSeen:
     status = count(error, "details", "httpStatus")
-    return ErrorSeen(kind=kind_of_status(status), text=text(error, "message"), status=status)
+    answered = status is not None or text(error, "code").startswith("model_stream_")
+    kind = kind_of_status(status) if answered else ErrorKind.UNKNOWN
+    return ErrorSeen(kind=kind, text=text(error, "message"), status=status)
 
 
 def _words(content: object) -> str:
