@@ -33,6 +33,7 @@ from orchestrator.domain.events import (
 from orchestrator.domain.jobspec import ModelSpec
 from orchestrator.domain.limits import Limits
 from orchestrator.domain.outcome import Outcome
+from orchestrator.domain.usage import TokenUsage
 from orchestrator.domain.watch import StageFrame, Watch
 from tests.contract.agents_support import Reading, model, stage
 from tests.support.processes import marked
@@ -56,12 +57,21 @@ _HASTY = Limits(grace=2.0)
 # The guard waits longer than any answer of the script asks for, so that the agent ends by itself.
 _PATIENT = Limits(grace=2.0, rate_limit_wait=86_400.0)
 
-SCRIPT = """
+_IN_CI = ("opencode", "codex", "claude", "mini", "reference")
+
+SCRIPT = r"""
 models:
   scripted-model:
     - match: {last: "resume please"}
       count_from: last_prompt
-      turns: [{say: "Remembered."}]
+      turns: [{say: "Remembered.", repeat: forever}]
+    # Who has no tools shows examples of answers in each request, which count as answers: one turn has to do.
+    - match: {regex: "edit in blocks|I added these files to the chat"}
+      turns:
+        - repeat: forever
+          error: {kind: rate_limit, retry_after: 1s, times: 1}
+          say: "hello.py\n```python\n<<<<<<< SEARCH\nprint(\"hello\")\n=======\nprint(\"bye\")\n>>>>>>> REPLACE\n```"
+          usage: {prompt_tokens: 900, completion_tokens: 50, cached_tokens: 700, reasoning_tokens: 12}
     - match: {prompt: "end of a long prompt"}
       turns:
         - say: "Looking."
@@ -72,21 +82,21 @@ models:
         - {say: "All done.", bash: "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"}
         - {say: "All done."}
     - match: {prompt: "no key"}
-      turns: [{error: {kind: auth}}]
+      turns: [{repeat: forever, error: {kind: auth}}]
     - match: {prompt: "short limit"}
       turns: [{say: "After the limit.", error: {kind: rate_limit, retry_after: 1s, times: 1}}]
     - match: {prompt: "long limit"}
-      turns: [{error: {kind: rate_limit, retry_after: 3600s}}]
+      turns: [{repeat: forever, error: {kind: rate_limit, retry_after: 3600s}}]
     - match: {prompt: "slow tool"}
       turns: [{bash: "touch started; (sleep 7531 &); sleep 7532"}]
     - match: {prompt: "used up"}
       turns: [{error: {kind: usage_limit, retry_after: 7200s}}]
     - match: {prompt: "too long"}
-      turns: [{error: {kind: context_overflow}}]
+      turns: [{repeat: forever, error: {kind: context_overflow}}]
     - match: {prompt: "broken pipe"}
       turns: [{say: "After the break.", half_stream: 1}]
     - match: {prompt: "much output"}
-      turns: [{bash: "head -c 1000000 /dev/zero | tr '\\\\0' x; (sleep 3 &)"}, {say: "Read."}]
+      turns: [{bash: "head -c 1000000 /dev/zero | tr '\\0' x; (sleep 3 &)"}, {say: "Read."}]
     - match: {prompt: ""}
       turns: [{say: "Nothing to do."}]
 """
@@ -119,7 +129,7 @@ def _installed(name: str) -> bool:
 
 def _missing(name: str) -> NoReturn:
     reason = f"{name} is not installed: {adapter(name).install_hint()}"
-    if os.environ.get("CI", "").lower() in {"1", "true"}:
+    if name in _IN_CI and os.environ.get("CI", "").lower() in {"1", "true"}:
         pytest.fail(reason)
     pytest.skip(reason)
 
@@ -239,12 +249,20 @@ def _cancel(inbox: StageInbox, file: Path) -> None:
     inbox.order_end(Outcome.CANCELLED, "a person has cancelled it")
 
 
-@pytest.fixture(params=["opencode", "codex", "claude", "mini", "reference"])
+@pytest.fixture(params=[*_IN_CI, "vibe", "openhands"])
 def bench(request: pytest.FixtureRequest, server: str, gateway: Gateway, tmp_path: Path) -> Bench:
-    """Each of the agents that CI runs."""
+    """Each of the agents that work by tools. CI has those of `_IN_CI`, and the others are tried where they are."""
     if not _installed(request.param):
         _missing(request.param)
     return Bench(agent=request.param, server=server, gateway=gateway, folder=tmp_path)
+
+
+@pytest.fixture
+def aider(server: str, gateway: Gateway, tmp_path: Path) -> Bench:
+    """aider, which has no tools."""
+    if not _installed("aider"):
+        _missing("aider")
+    return Bench(agent="aider", server=server, gateway=gateway, folder=tmp_path)
 
 
 @pytest.fixture
@@ -258,7 +276,7 @@ def test_an_agent_does_its_task_from_300_kb_in_spite_of_a_refusal_and_is_resumed
     reading, told = first.reading, first.watch
     assert (bench.folder / "tree/NOTES.md").read_text() == "changed\n"
     assert (first.outcome, reading.end.final_text, reading.unparsed) == (None, "All done.", 0)
-    turn = next(turn.usage for turn in reading.of(TurnEnded) if not turn.subagent)
+    turn = next(turn.usage for turn in reading.of(TurnEnded) if turn.usage.total is not None)
     assert ((turn.input or 0) + (turn.cache_write or 0), turn.cache_read) == (200, 700)
     assert told.stream_usage.total == told.gateway_usage.total, "the agent's account and the gateway's"
     assert [call.ok for call in reading.of(ToolCalled)][:2] == [True, True]
@@ -288,6 +306,38 @@ def test_a_cancelled_agent_leaves_nothing_alive(bench: Bench) -> None:
     run = bench.run("slow tool", cancelled_when=started)
     assert run.outcome is Outcome.CANCELLED
     assert marked([bench.attempt_id]) == {}
+
+
+def test_aider_edits_by_blocks_and_is_resumed(aider: Bench) -> None:
+    first = aider.run("lorem ipsum " * 25_000 + "\nPlease edit in blocks.")
+    tree = aider.folder / "tree"
+    assert (tree / "hello.py").read_text() == 'print("bye")\n'
+    assert (first.outcome, first.reading.unparsed) == (None, 0)
+    assert first.reading.end.final_text.startswith("hello.py")
+    # What its summaries of a long dialogue take it does not tell: that is known to the gateway.
+    assert first.watch.stream_usage == TokenUsage(input=900, output=50)
+    listed = subprocess.run(["git", "status", "--short"], cwd=tree, capture_output=True, text=True, check=True)
+    assert listed.stdout.split()[1:] == ["hello.py"], "it leaves nothing of its own in the tree"
+    assert not any((tree / ".git/refs/heads").iterdir()), "it commits nothing"
+    session = first.reading.of(SessionStarted)[0].session_id
+    second = aider.run("resume please", session_id=session)
+    assert second.reading.of(SessionStarted)[0].session_id == session
+    assert (second.outcome, second.reading.end.final_text) == (None, "Remembered.")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "outcome", "kind"),
+    [
+        ("no key", Outcome.AUTH_ERROR, ErrorKind.AUTH),
+        ("too long", Outcome.CONTEXT_KILL, ErrorKind.CONTEXT_OVERFLOW),
+    ],
+)
+def test_aider_exits_in_the_same_way_when_it_failed(
+    aider: Bench, prompt: str, outcome: Outcome, kind: ErrorKind
+) -> None:
+    run = aider.run(prompt)
+    assert (run.reading.end.exit_code, run.outcome) == (0, outcome)
+    assert {error.kind for error in run.reading.of(ErrorSeen)} == {kind}
 
 
 def test_the_reference_agent_waits_for_a_short_limit(reference: Bench) -> None:

@@ -25,7 +25,7 @@ from orchestrator.domain.events import (
 from orchestrator.domain.fleet import ModelPrices
 from orchestrator.domain.usage import TokenUsage
 from workers.agents.base import Launch, StageContext
-from workers.agents.environment import clean_env, program_version, require_program
+from workers.agents.environment import clean_env, package_version, require_program
 from workers.agents.faults import kind_of_exception
 from workers.agents.lines import LineSplitter, agent_ended
 from workers.agents.reading import count, parse_object, storable, text, usd_micros
@@ -68,8 +68,8 @@ class Aider:
     compacts = False
 
     def version(self, env: Mapping[str, str]) -> str | None:
-        """Version of the program on the PATH of `env`."""
-        return program_version(("aider", "--version"), env)
+        """Version of the installed package."""
+        return package_version("aider", "aider-chat", env)
 
     def install_hint(self) -> str:
         """How to install it."""

@@ -1,9 +1,11 @@
 """The environment in which an agent runs, and finding its program: nothing here reads our own environment."""
 
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from orchestrator.domain.errors import Unavailable
 from workers.agents.base import StageContext
@@ -11,6 +13,8 @@ from workers.agents.base import StageContext
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 # A first start on a cold disk took 4 s; a program that has not told its version by then is broken.
 _VERSION_TIMEOUT_SECONDS = 30.0
+# The Python in a program's first line; a path that is too long for it stands in the second, behind a shell's `exec`.
+_PYTHON = re.compile(r"""#!/bin/sh\n'''exec' "?([^"\n]+?)"? "\$0"|#!(\S+)""")
 
 
 def clean_env(context: StageContext) -> dict[str, str]:
@@ -44,6 +48,22 @@ def require_program(name: str, env: Mapping[str, str], hint: str) -> str:
     if program is None:
         raise Unavailable(f"{name} is not on the PATH; install it: {hint}")
     return program
+
+
+def package_version(program: str, package: str, env: Mapping[str, str]) -> str | None:
+    """Version of the Python package that a program comes from, asked of the Python that its file names.
+
+    Quicker than the program, which may load all that it has, or look into the network, before it tells.
+    """
+    found = find_program(program, env)
+    if found is None:
+        return None
+    with Path(found).open("rb") as file:
+        python = _PYTHON.match(file.read(1024).decode("utf-8", "replace"))
+    if python is None:
+        return None
+    ask = f"from importlib.metadata import version; print(version({package!r}))"
+    return program_version((python[1] or python[2], "-I", "-c", ask), env)
 
 
 def program_version(argv: Sequence[str], env: Mapping[str, str]) -> str | None:

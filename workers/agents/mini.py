@@ -20,7 +20,7 @@ from orchestrator.domain.events import (
     TurnEnded,
 )
 from workers.agents.base import Launch, StageContext
-from workers.agents.environment import clean_env, find_program, program_version, require_program
+from workers.agents.environment import clean_env, package_version, require_program
 from workers.agents.faults import kind_of_exception
 from workers.agents.lines import agent_ended
 from workers.agents.reading import call_signature, chat_usage, parse_object, pick, text, usd_micros
@@ -53,16 +53,8 @@ class Mini:
     compacts = False
 
     def version(self, env: Mapping[str, str]) -> str | None:
-        """Version of the installed package, asked of the Python that the program's first line names."""
-        program = find_program("mini", env)
-        if program is None:
-            return None
-        with Path(program).open("rb") as file:
-            first = file.readline(512).decode("utf-8", "replace")
-        if not first.startswith("#!"):
-            return None
-        ask = "from importlib.metadata import version; print(version('mini-swe-agent'))"
-        return program_version((*first[2:].split(), "-I", "-c", ask), env)
+        """Version of the installed package."""
+        return package_version("mini", "mini-swe-agent", env)
 
     def install_hint(self) -> str:
         """How to install it."""

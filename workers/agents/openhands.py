@@ -29,7 +29,7 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.usage import TokenUsage
 from workers.agents.base import Launch, StageContext
-from workers.agents.environment import clean_env, program_version, require_program
+from workers.agents.environment import clean_env, package_version, require_program
 from workers.agents.faults import kind_of_exception
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, count, inclusive_usage, parse_object, pick, text
@@ -65,8 +65,8 @@ class Openhands:
     compacts = True
 
     def version(self, env: Mapping[str, str]) -> str | None:
-        """Version of the program on the PATH of `env`."""
-        return program_version(("openhands", "--version"), env)
+        """Version of the installed package."""
+        return package_version("openhands", "openhands", env)
 
     def install_hint(self) -> str:
         """How to install it."""

@@ -26,7 +26,7 @@ from orchestrator.domain.events import (
 from orchestrator.domain.provider_errors import kind_of_status
 from orchestrator.domain.usage import TokenUsage
 from workers.agents.base import Launch, StageContext
-from workers.agents.environment import clean_env, program_version, require_program
+from workers.agents.environment import clean_env, package_version, require_program
 from workers.agents.lines import JsonLinesReader, LineSplitter, agent_ended
 from workers.agents.reading import call_signature, count, inclusive_usage, parse_object, pick, text
 from workers.agents.tail import FileTail
@@ -54,8 +54,8 @@ class Vibe:
     compacts = True
 
     def version(self, env: Mapping[str, str]) -> str | None:
-        """Version of the program on the PATH of `env`."""
-        return program_version(("vibe", "--version"), env)
+        """Version of the installed package."""
+        return package_version("vibe", "mistral-vibe", env)
 
     def install_hint(self) -> str:
         """How to install it."""
