@@ -1,4 +1,4 @@
-"""aider, Vibe and OpenHands: what they are told, and what is read from their files where their output does not say it."""
+"""aider, Vibe and OpenHands: what they are told, and what their files tell where their output does not."""
 
 import json
 import os
@@ -61,9 +61,12 @@ def test_aider_s_key_prices_and_window_go_by_files(tmp_path: Path) -> None:
             "max_tokens": 4_096,
             "input_cost_per_token": 1e-6,
             "output_cost_per_token": 5e-6,
-            "cache_read_input_token_cost": 1e-7,
+            "cache_read_input_token_cost": 0.1 / 1e6,
         }
     }
+    unpriced = stage(tmp_path, spec=model(prices=None), host_env={"PATH": str(tmp_path / "bin")})
+    metadata = Path(_after(adapter("aider").launch(unpriced), "--model-metadata-file")).read_text()
+    assert "cost" not in metadata
     ours = {"--no-auto-commits", "--no-dirty-commits", "--no-gitignore", "--no-check-update", "--analytics-disable"}
     assert ours <= set(launch.argv)
 
@@ -124,7 +127,7 @@ def test_aider_s_last_request_that_was_not_answered_is_no_good_end(tmp_path: Pat
 
 
 def test_aider_s_refused_context_counts_no_tokens(tmp_path: Path) -> None:
-    guess = {"event": "message_send", "properties": {"prompt_tokens": 2002, "completion_tokens": 0}}
+    guess: dict[str, object] = {"event": "message_send", "properties": {"prompt_tokens": 2002, "completion_tokens": 0}}
     reader = _aider(tmp_path, _ASKED, guess, _EXIT)
     reader.feed(b"Model openai/scripted-model has hit a token limit!\n")
     assert [type(event) for event in _of([*reader.poll()], TurnEnded, ErrorSeen)] == [ErrorSeen]

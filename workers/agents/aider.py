@@ -58,6 +58,11 @@ _ENDS = {
 }
 _ERROR = re.compile(r"litellm\.(\w+):|Model \S+ has hit a token limit!")
 _SAID = "ASSISTANT "
+_PRICES = {
+    "input": "input_cost_per_token",
+    "output": "output_cost_per_token",
+    "cache_read": "cache_read_input_token_cost",
+}
 
 
 class Aider:
@@ -136,22 +141,18 @@ def _env_file(context: StageContext) -> str:
 
 
 def _metadata(context: StageContext) -> Mapping[str, object]:
-    model, prices = context.model, context.model.prices or ModelPrices(dated="")
-    entry = {
+    model = context.model
+    entry: dict[str, object] = {
         "litellm_provider": "openai",
         "mode": "chat",
         "max_input_tokens": model.context_window,
         "max_output_tokens": model.max_output,
         "max_tokens": model.max_output,
-        "input_cost_per_token": _per_token(prices.input),
-        "output_cost_per_token": _per_token(prices.output),
-        "cache_read_input_token_cost": _per_token(prices.cache_read),
     }
-    return {f"openai/{model.name}": {key: value for key, value in entry.items() if value is not None}}
-
-
-def _per_token(usd_per_million: float | None) -> float | None:
-    return None if usd_per_million is None else usd_per_million / 1e6
+    if model.prices is not None:
+        prices = model.prices.model_dump(include=set(_PRICES), exclude_none=True)
+        entry |= {_PRICES[kind]: price / 1e6 for kind, price in prices.items()}
+    return {f"openai/{model.name}": entry}
 
 
 def _keep_index_out_of_the_work(tree: Path) -> None:
