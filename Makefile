@@ -46,8 +46,8 @@ fmt: $(DEV)  ## Format the code and repair what the linter can
 	@$(BIN)/ruff format .
 
 # Runs as a recipe and not as a prerequisite, so that a machine without node or network still gets the rest.
-agents: $(RUNTIME)  ## Install every pinned coding agent, 1.7 GB (needs node and npm)
-	@ops/install-agents all & ops/install-mini $(VENV) && wait $$!
+agents: $(RUNTIME)  ## Install every pinned coding agent, 3.2 GB (needs node, npm and Python 3.12)
+	@ops/install-agents all & ops/install-mini $(VENV) && ops/install-python-agents $(VENV) && wait $$!
 
 table: $(DEV)  ## Write the table of agents' outcomes in the docs anew from the recordings' tests
 	@$(BIN)/python -m tests.contract.agent_table
@@ -63,7 +63,7 @@ lock: $(DEV)  ## Pin the dependencies of pyproject.toml anew
 
 clean:  ## Remove what the targets above made, the demo's results included
 	rm -rf $(VENV) ops/agents/node_modules ops/agents/node/node_modules ops/agents/npm/node_modules ops/agents/mini \
-		ops/agents/bin .bakeoff/demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis \
+		ops/agents/aider ops/agents/vibe ops/agents/openhands ops/agents/bin .bakeoff/demo build dist *.egg-info .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -127,7 +127,10 @@ def test_aider_s_last_request_that_was_not_answered_is_no_good_end(tmp_path: Pat
 
 
 def test_aider_s_refused_context_counts_no_tokens(tmp_path: Path) -> None:
-    guess: dict[str, object] = {"event": "message_send", "properties": {"prompt_tokens": 2002, "completion_tokens": 0}}
+    guess: dict[str, object] = {
+        "event": "message_send",
+        "properties": {"prompt_tokens": 2002, "completion_tokens": 0},
+    }
     reader = _aider(tmp_path, _ASKED, guess, _EXIT)
     reader.feed(b"Model openai/scripted-model has hit a token limit!\n")
     assert [type(event) for event in _of([*reader.poll()], TurnEnded, ErrorSeen)] == [ErrorSeen]
