@@ -58,6 +58,7 @@ _ENDS = {
     "Control-C": EndReason.INTERRUPTED,
 }
 _ERROR = re.compile(r"litellm\.(\w+):|Model \S+ has hit a token limit!")
+_SILENT = (b'{"event": "repo"', b'{"event": "auto_commits"', b'{"event": "cli session"')
 _SAID = "ASSISTANT "
 _PRICES = {
     "input": "input_cost_per_token",
@@ -211,6 +212,8 @@ class AiderReader:
             yield MessageSaid(text=said)
 
     def _record(self, line: bytes) -> Iterator[Event]:
+        if line.startswith(_SILENT):
+            return
         record = parse_object(line)
         if record is None:
             self.unparsed += bool(line.strip())
