@@ -57,8 +57,6 @@ from orchestrator.domain.usage import Prices, TokenUsage, add_known, cost_usd_mi
 
 _RATE_LIMITS = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.OVERLOADED})
 # Nobody waits these out in place: the first is over in hours, the second when somebody pays.
-# What may be any refusal, told by who does not know which.
-_VAGUE = (ErrorKind.BAD_REQUEST, ErrorKind.AGENT, ErrorKind.UNKNOWN)
 _PARKING = frozenset({ErrorKind.USAGE_LIMIT, ErrorKind.QUOTA_EXHAUSTED})
 # What may be any refusal, told by who does not know which.
 _VAGUE = frozenset({ErrorKind.BAD_REQUEST, ErrorKind.AGENT, ErrorKind.UNKNOWN})
