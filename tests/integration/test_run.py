@@ -147,6 +147,7 @@ _EXPECTED = {
     "dear": ("failed", "cost_limit"),
     "circles": ("failed", "loop_detected"),
     "clumsy": ("failed", "failure_breaker"),
+    "wordy": ("failed", "context_kill"),
     "lazy": ("failed", "no_progress"),
     "imposter": ("invalid", "model_mismatch"),
     "limited": ("done", "complete"),

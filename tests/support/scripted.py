@@ -48,7 +48,8 @@ _MODELS: dict[str, list[object]] = {
     "hungry": _for_ever(usage={"prompt_tokens": 600_000, "completion_tokens": 10}),
     "dear": _for_ever(usage={"prompt_tokens": 20_000, "completion_tokens": 10}),
     "circles": [{"turns": [{"bash": "ls", "repeat": "forever"}]}],
-    "clumsy": [{"turns": [{"error": {"kind": "context_overflow"}}]}],
+    "clumsy": [{"turns": [{"bash": "kill -9 $PPID"}]}],  # the agent itself
+    "wordy": [{"turns": [{"error": {"kind": "context_overflow"}}]}],
     "lazy": [{"turns": [{"say": "Nothing to do."}]}],
     "imposter": _does(served_as="somebody-else"),
     "limited": _does(error={"kind": "rate_limit", "retry_after": "1s", "times": 1}),
