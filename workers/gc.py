@@ -255,8 +255,12 @@ def main() -> None:
     """Standard input to standard output."""
     settings = load_settings()
     question = GarbageQuestion.model_validate_json(sys.stdin.read())
-    database = Database(settings.database_url)
-    found = Collector(settings=settings, database=database, question=question, now=utc_now()).collect()
+    try:
+        database = Database(settings.database_url)
+        found = Collector(settings=settings, database=database, question=question, now=utc_now()).collect()
+    except BakeoffError as error:
+        sys.stderr.write(str(error))
+        sys.exit(error.exit_code)
     sys.stdout.buffer.write(TypeAdapter(list[GarbageItem]).dump_json(found))
 
 

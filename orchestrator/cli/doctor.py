@@ -1,7 +1,7 @@
 """doctor: what this machine has, what it lacks, and what to do about it."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,19 +30,19 @@ class Finding(NamedTuple):
 def doctor_command(file: Path | None, as_json: bool) -> int:
     """Look at this machine, and with FILE at its repositories, agents and model servers too."""
     settings = load_settings()
-    looks: list[Callable[[], list[Finding]]] = [
+    looks: list[Callable[[], Iterable[Finding]]] = [
         lambda: [_program("git"), _program("bash")],
         lambda: [_broker(settings)],
-        lambda: [_database(settings)],
         lambda: [_disk(settings)],
-        lambda: _trees(settings),
+        lambda: _records(settings),
     ]
     if file is not None:
         looks += [lambda: _experiment(file), lambda: _workers(file, settings)]
     findings: list[Finding] = []
     for look in looks:
         try:
-            findings += look()
+            for finding in look():  # what was found before a fault stays
+                findings.append(finding)
         except BakeoffError as error:
             findings.append(Finding(error.kind, False, str(error)))
     if as_json:
@@ -84,6 +84,12 @@ def _disk(settings: Settings) -> Finding:
     enough = free >= _FREE_BYTES
     text = f"{free / 1024**3:.1f} GiB free for {settings.home}"
     return Finding("disk", enough, text if enough else f"{text}; at least {_FREE_BYTES // 1024**3} GiB are wanted")
+
+
+def _records(settings: Settings) -> Iterator[Finding]:
+    """The database, and what it can tell: nothing when it is away."""
+    yield _database(settings)
+    yield from _trees(settings)
 
 
 def _trees(settings: Settings) -> list[Finding]:
