@@ -142,9 +142,11 @@ class _Scene:
     def _check(self, name: str, check: PinnedCheck) -> CheckResult:
         if self._stop is not None:
             return CheckResult(name=name, status=CheckStatus.NOT_RUN, hidden=check.hidden, reason=self._stop)
-        replaced = self._bring(name)
+        replaced: tuple[str, ...] = ()
         runs: list[CheckRun] = []
         while not runs or (self._stop is None and goes_on(check, [run.status for run in runs])):
+            brought = self._bring(name)  # each time: the agent's code in the run before may have altered them
+            replaced = replaced if runs else brought
             runs.append(self._run(name, check, len(runs) + 1))
         decided = verdict(check, [run.status for run in runs])
         return CheckResult(
