@@ -6,8 +6,10 @@ Hidden files come just before their check. Nothing of a hidden check, its log in
 """
 
 import errno
+import fcntl
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from workers.worktrees.folders import JobPaths
 from workers.worktrees.inside import remove_inside, write_inside
 from workers.worktrees.naming import component
 from workers.worktrees.worktree import JobTree
+
+log = logging.getLogger("bakeoff.worker")
 
 _SCENE = "checks-"
 _MAX_REPLACED = 50
@@ -112,6 +116,22 @@ def sweep_scenes(paths: JobPaths) -> None:
     """Remove what a worker left that died in here, hidden files perhaps: before any agent goes on in this job."""
     for left in paths.run.glob(f"{_SCENE}*"):
         remove_tree(left)
+
+
+def sweep_dead_scenes(folders: Iterable[Path]) -> None:
+    """The same in all these run directories that nobody holds: other agents of this machine could look there, and a
+    tree whose setup or base checks died is never taken up again."""
+    for folder in folders:
+        if not any(folder.glob(f"{_SCENE}*")):
+            continue
+        try:
+            with (folder / "lock").open("ab") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                sweep_scenes(JobPaths(folder))
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            log.warning("checks_left folder=%s error=%s", folder, error)
 
 
 class _Scene:

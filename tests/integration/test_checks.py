@@ -22,7 +22,7 @@ from tests.faults.harness import disk
 from tests.support.processes import children, kill
 from tests.support.waiting import until
 from workers.check_run import CheckRun
-from workers.checks import Brought, CheckResult, run_checks, sweep_scenes
+from workers.checks import Brought, CheckResult, run_checks, sweep_dead_scenes, sweep_scenes
 from workers.command import CommandFrame
 from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView
@@ -306,6 +306,16 @@ def test_what_a_dead_worker_left_of_a_hidden_check_is_gone_before_an_agent_goes_
     (left / "secret").write_text("canary")
     sweep_scenes(job.paths)
     assert not left.parent.exists()
+
+
+def test_in_trees_that_nobody_holds_it_is_gone_too(job: JobTree) -> None:
+    left = job.paths.run / "checks-final"
+    left.mkdir()
+    sweep_dead_scenes([job.paths.run, job.paths.run.parent])
+    assert left.exists(), "its attempt lives and is checking"
+    job.release()
+    sweep_dead_scenes([job.paths.run, job.paths.run.parent])
+    assert not left.exists()
 
 
 # -- protected files --
