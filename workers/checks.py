@@ -6,8 +6,10 @@ Hidden files come just before their check. Nothing of a hidden check, its log in
 """
 
 import errno
+import fcntl
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from workers.worktrees.folders import JobPaths
 from workers.worktrees.inside import remove_inside, write_inside
 from workers.worktrees.naming import component
 from workers.worktrees.worktree import JobTree
+
+log = logging.getLogger("bakeoff.worker")
 
 _SCENE = "checks-"
 _MAX_REPLACED = 50
@@ -114,6 +118,22 @@ def sweep_scenes(paths: JobPaths) -> None:
         remove_tree(left)
 
 
+def sweep_dead_scenes(folders: Iterable[Path]) -> None:
+    """The same in all these run directories that nobody holds: other agents of this machine could look there, and a
+    tree whose setup or base checks died is never taken up again."""
+    for folder in folders:
+        if not any(folder.glob(f"{_SCENE}*")):
+            continue
+        try:
+            with (folder / "lock").open("ab") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                sweep_scenes(JobPaths(folder))
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            log.warning("checks_left folder=%s error=%s", folder, error)
+
+
 class _Scene:
     """A checkout in which checks run."""
 
@@ -142,9 +162,11 @@ class _Scene:
     def _check(self, name: str, check: PinnedCheck) -> CheckResult:
         if self._stop is not None:
             return CheckResult(name=name, status=CheckStatus.NOT_RUN, hidden=check.hidden, reason=self._stop)
-        replaced = self._bring(name)
+        replaced: tuple[str, ...] = ()
         runs: list[CheckRun] = []
         while not runs or (self._stop is None and goes_on(check, [run.status for run in runs])):
+            brought = self._bring(name)  # each time: the agent's code in the run before may have altered them
+            replaced = replaced if runs else brought
             runs.append(self._run(name, check, len(runs) + 1))
         decided = verdict(check, [run.status for run in runs])
         return CheckResult(

@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.clock import utc_now
-from orchestrator.domain.errors import BakeoffError, Conflict
+from orchestrator.domain.errors import BakeoffError, Conflict, Unavailable
 from orchestrator.domain.garbage import GarbageItem, GarbageQuestion, Verdict, judge_mirror, judge_tree
 from orchestrator.domain.jobspec import JobSpec
 from orchestrator.settings import Settings, child_environment, load_settings
@@ -34,6 +34,8 @@ from workers.worktrees.worktree import Archived, JobTree, NotArchived
 
 # Experiment, target, profile, parameters, repeat.
 _MOST_LEVELS = 5
+# 3,000 years: whoever asks for more means that everything stays.
+_FOR_EVER_SECONDS = 1e11
 _RUN = re.compile(r"attempt-(\d+)-([0-9a-f]{8})")
 
 
@@ -49,7 +51,8 @@ class Collector:
     def collect(self, go_on: Callable[[], bool] = lambda: True) -> list[GarbageItem]:
         """Judge everything and, if asked to, remove what may go. Ends early when `go_on` says no.
 
-        Raises Conflict when another collection is under way here, StorageError when the database is away.
+        Raises Conflict when another collection is under way here, StorageError when the database is away, Unavailable
+        when the home cannot be written.
         """
         found: list[GarbageItem] = []
         with _alone(self.settings.home) if self.question.remove else nullcontext():
@@ -106,7 +109,7 @@ class Collector:
 
     @property
     def _retention(self) -> timedelta:
-        return timedelta(seconds=self.question.retention_seconds)
+        return timedelta(seconds=min(self.question.retention_seconds, _FOR_EVER_SECONDS))
 
     def _judge(self, record: TreeRecord | None) -> Verdict:
         if record is None:
@@ -242,8 +245,12 @@ def _borrowed(runs: Path) -> set[str]:
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "gc.lock").open("ab") as lock:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        opened = (home / "gc.lock").open("ab")
+    except OSError as error:
+        raise Unavailable(f"{home}: {error.strerror}: nothing can be removed there, --dry-run only looks") from None
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

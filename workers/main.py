@@ -26,10 +26,12 @@ from orchestrator.storage.attempts import WorkerIdentity
 from orchestrator.storage.engine import Database
 from orchestrator.storage.pools import pool_server
 from workers.agents.registry import names
+from workers.checks import sweep_dead_scenes
 from workers.context import WorkerContext
 from workers.envelopes import guard_envelopes
 from workers.events import batch_events
 from workers.gateway.server import Gateway
+from workers.gc import run_folders
 from workers.heartbeat import Heartbeats
 from workers.keeper import Keeper
 from workers.models.watch import PoolWatch
@@ -198,6 +200,8 @@ def recover_dead(context: WorkerContext, *, always_sweep: bool = False) -> None:
     if not dead and not always_sweep:
         return
     ended = sweep(live_attempts={one.attempt_id for one in local} - {one.attempt_id for one in dead})
+    # Before their jobs go back: what the dead ones checked with may be hidden from the agents that come next.
+    sweep_dead_scenes(run_folders(context.settings.runs))
     for one in dead:
         beat = Beat(one.attempt_id, one.heartbeat)
         if attempts.expire(context.database, beat, "its worker died on this machine", utc_now()):

@@ -15,6 +15,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # As experiment files accept it.
 PRIORITY = click.IntRange(-1000, 1000)
+# Ids and numbers of rows, as every database can look for them.
+NUMBER = click.IntRange(1, 2**31 - 1)
 
 experiment_file = click.argument("file", type=click.Path(path_type=Path))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")

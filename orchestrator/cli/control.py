@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
-from orchestrator.cli.common import PRIORITY, as_json, chosen_experiment, emit, open_database
+from orchestrator.cli.common import NUMBER, PRIORITY, as_json, chosen_experiment, emit, open_database
 from orchestrator.clock import utc_now
 from orchestrator.domain.errors import ExitCode, NotFound
 from orchestrator.domain.experiment import normal_limit
@@ -73,7 +73,7 @@ def selection_options(command: F) -> F:
         click.argument("experiment", required=False),
         click.option("--profile", help="Only this profile's jobs."),
         click.option("--target", help="Only this target's jobs."),
-        click.option("--job", "jobs", type=int, multiple=True, help="Only this job id; may be repeated."),
+        click.option("--job", "jobs", type=NUMBER, multiple=True, help="Only this job id; may be repeated."),
         click.option("--account", help="Only jobs that need this account; of every experiment if none is named."),
         click.option("--pool", help="Only jobs that need this pool; of every experiment if none is named."),
         click.option("--machine", help="Only jobs that run (or last ran) there; of every experiment likewise."),

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from orchestrator.cli.common import as_json, open_database
+from orchestrator.cli.common import NUMBER, as_json, open_database
 from orchestrator.clock import utc_now
 from orchestrator.domain.errors import ExitCode
 from orchestrator.reports.words import one_line
@@ -17,7 +17,7 @@ _MOST_SHOWN = 200
 @click.command("timeline")
 @click.argument("job")
 @click.option("--experiment", help="The experiment of a label; default: the newest.")
-@click.option("--attempt", type=int, help="Only this attempt, by its number.")
+@click.option("--attempt", type=NUMBER, help="Only this attempt, by its number.")
 @as_json
 def timeline_command(job: str, experiment: str | None, attempt: int | None, as_json: bool) -> int:
     """Replay everything that happened in JOB: its attempts, their stages, and every event between, in order.

@@ -1,15 +1,17 @@
 """Which changes of an agent touch what judges it: tests, build files, CI, scripts of checks, and what users name.
 
-Names decide, not content, and case never matters: the same change gives the same answer on every machine. A change
+Names decide, not content, and case matters for one alone: the same change gives the same answer everywhere. A change
 *counts* when it altered something that was there before the agent came, or when it added what a test runner loads by
 itself. A new test or a new Makefile is ordinary work: it is shown and does not count.
 """
 
+import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -69,25 +71,35 @@ class Change:
 _NAMES = {
     ChangeKind.CI: ".github .gitlab-ci.yml .gitlab .circleci .travis.yml azure-pipelines.yml Jenkinsfile .buildkite "
     ".drone.yml .woodpecker.yml .pre-commit-config.yaml .ci",
-    ChangeKind.TEST: "tests test __tests__ testdata test_*.* *_test.* *_tests.* *_spec.rb *.test.* *.spec.* "
-    "*Test.java *Tests.java *Test.kt *Tests.cs *Test.php *.t conftest.py",
+    ChangeKind.TEST: "tests test __tests__ testdata test_*.* *_test.* *_tests.* *_spec.* *.test.* *.spec.* "
+    "test.* tests.* *Test.java *Tests.java *Test.kt *Tests.cs *Test.php *Spec.scala *Spec.kt *Spec.groovy *.t "
+    "conftest.py spec_helper.rb __snapshots__ e2e cypress",
     ChangeKind.BUILD: "Makefile GNUmakefile *.mk CMakeLists.txt *.cmake configure configure.ac meson.build "
     "BUILD.bazel *.bzl build.gradle* settings.gradle* pom.xml build.xml pyproject.toml setup.py setup.cfg "
-    "tox.ini noxfile.py pytest.ini requirements*.txt uv.lock poetry.lock package.json package-lock.json yarn.lock "
+    "tox.ini noxfile.py pytest.ini .pytest.ini pytest.toml .pytest.toml "
+    "requirements*.txt uv.lock poetry.lock package.json package-lock.json yarn.lock "
     "pnpm-lock.yaml tsconfig*.json jest.config.* vitest.config.* .mocharc* karma.conf* Cargo.toml Cargo.lock "
     "build.rs .cargo go.mod go.sum go.work Gemfile Gemfile.lock Rakefile *.gemspec composer.json phpunit.xml* "
     "mix.exs rebar.config *.csproj *.sln Directory.Build.* justfile Taskfile.y*ml Dockerfile .coveragerc "
-    "sitecustomize.py usercustomize.py *.pth",
+    ".npmrc .yarnrc* vite.config.* babel.config.* .rspec .proverc .mvn mvnw gradlew gradle.properties .bazelrc "
+    "sitecustomize.py usercustomize.py *.pth pytest.py pytest/__init__.py _pytest unittest.py unittest/__init__.py",
 }
 _DEFAULTS = {kind: tuple(names.split()) for kind, names in _NAMES.items()}
 # Loaded without being asked for, and able to change what every test says.
-_UNASKED = "conftest.py pytest.ini sitecustomize.py usercustomize.py *.pth GNUmakefile jest.config.* vitest.config.* "
-_LOADED_UNASKED = (*_UNASKED.split(), ".mocharc*")
+_UNASKED = (
+    "conftest.py pytest.ini .pytest.ini pytest.toml .pytest.toml tox.ini setup.cfg sitecustomize.py usercustomize.py "
+    "*.pth pytest.py pytest/__init__.py _pytest unittest.py unittest/__init__.py GNUmakefile jest.config.* "
+    "vitest.config.* .mocharc* .npmrc .proverc maven.config jvm.config .cargo"
+)
+_LOADED_UNASKED = tuple(_UNASKED.split())
+# The one name whose case matters: make reads it before the `Makefile` that everybody has.
+_BEFORE_MAKEFILE = "makefile"
 
 
 def check_glob(value: str) -> str:
     """A glob as users give it. Raises ValueError."""
-    if not value.strip("/") or value.startswith(("/", "!", "-")) or ".." in value.split("/"):
+    parts = value.rstrip("/").split("/")
+    if not all(parts) or value.startswith(("!", "-")) or not {".", ".."}.isdisjoint(parts):
         raise ValueError("a glob of paths inside the repository, like 'tests/**' or '*.golden'")
     return value
 
@@ -135,8 +147,17 @@ def _body(text: str) -> str:
 
 def named_in(commands: Iterable[str]) -> frozenset[str]:
     """What could be paths in shell commands, as paths from the root of the checkout, for `kind_of`."""
-    words = (word for command in commands for word in re.split(r"[\s'\"`;&|<>()=]+", command))
-    return frozenset(word.removeprefix("./").casefold() for word in words if word and not word.startswith(("-", "/")))
+    return frozenset(word.casefold() for command in commands for word in _paths_in(command))
+
+
+def _paths_in(command: str) -> Iterator[str]:
+    words = [_HERE.sub("", word) for word in re.split(r"[\s'\"`;&|<>()=]+", command)]
+    folders = ["", *(after for word, after in pairwise(words) if word == "cd")]
+    for before, word in pairwise(["", *words]):
+        if before == "-m":  # a module of Python's
+            word = f"{word.replace('.', '/')}.py"
+        if word and not word.startswith(("-", "/")):
+            yield from (posixpath.normpath(f"{folder}/{word.partition('::')[0]}").lstrip("/") for folder in folders)
 
 
 def kind_of(path: str, protected: Sequence[str] = (), commands: frozenset[str] = frozenset()) -> ChangeKind | None:
@@ -152,9 +173,11 @@ def counts(path: str, kind: ChangeKind, status: ChangeStatus) -> bool:
     """Whether a change alters how the work is judged, and not only adds to it."""
     if status is not ChangeStatus.ADDED or kind is ChangeKind.PROTECTED:
         return True
-    return matches(path, *_LOADED_UNASKED)
+    return matches(path, *_LOADED_UNASKED) or path.rpartition("/")[2] == _BEFORE_MAKEFILE
 
 
+# The root of the checkout, where every check begins.
+_HERE = re.compile(r"^(?:\$PWD|\$\{PWD\})/")
 _TEST = re.compile(
     r"^\s*(?:async\s+)?def test|^\s*func (?:Test|Fuzz)[A-Z_]|#\[(?:\w+::)?test\b|@Test\b|@ParameterizedTest\b"
     r"|^\s*(?:it|test)(?:\.\w+)?\s*\(|\bTEST(?:_F|_P)?\s*\("

@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from orchestrator.domain.check import HiddenPack
 from orchestrator.domain.experiment import Experiment
@@ -67,13 +67,25 @@ def _read_all(tree: Tree, path: FieldPath, names: tuple[str, ...], base: Path) -
                 found[place] = one
                 if len(found) > MAX_PACK_FILES:
                     raise _Refused(f"are more than {MAX_PACK_FILES} files")
-        except (_Refused, OSError) as error:
-            message = str(error) if isinstance(error, _Refused) else f"cannot be read: {error.strerror}"
+            _require_room_for_folders(found)
+        except (_Refused, OSError, ValueError) as error:  # ValueError: a NUL in the name
+            message = str(error) if isinstance(error, _Refused) else f"cannot be read: {_why(error)}"
             tree.fault(path, message, found=str(base / name), accepted="a file or a folder beside this file")
             return ()
     if not found:
         tree.fault(path, "hold no file", found=", ".join(names))
     return tuple(found.values())
+
+
+def _why(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _require_room_for_folders(places: Mapping[str, HiddenFile]) -> None:
+    for place in places:
+        above = next((str(one) for one in PurePosixPath(place).parents if str(one) in places), None)
+        if above is not None:
+            raise _Refused(f"contain both the file {above!r} and {place!r} in a folder of that name")
 
 
 def _sources(top: Path) -> Iterator[tuple[str, Path]]:

@@ -1,6 +1,7 @@
 """Results as ralph's two ledgers. What was imported is given back as it was; the rest is told in ralph's words."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,11 +28,18 @@ _KILLS = {
     Outcome.LOOP_DETECTED: "loop",
 }
 Record = dict[str, Any]
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 def lines(records: Sequence[Mapping[str, Any]]) -> str:
     """Records as JSON lines, written as ralph writes them."""
-    return "".join(json.dumps(record, separators=(",", ":"), ensure_ascii=False) + "\n" for record in records)
+    return "".join(f"{_line(record)}\n" for record in records)
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    text = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
+    # Half of a pair, which Python's reader takes, can be escaped but not encoded.
+    return json.dumps(record, separators=(",", ":")) if _HALVES.search(text) else text
 
 
 def kept(records: Sequence[KeptRecord]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:

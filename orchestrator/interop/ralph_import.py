@@ -1,6 +1,7 @@
 """Reading ralph's files from disk and writing ours: the shell around `ralph_conf` and `ralph_experiment`."""
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -45,9 +46,13 @@ def import_conf(
 def read_file(path: Path) -> str:
     """A small text file. Raises NotFound or InvalidInput that says what is wrong with it."""
     try:
-        data = path.read_bytes() if path.stat().st_size <= _LIMIT_BYTES else None
+        about = path.stat()
+        regular = stat.S_ISREG(about.st_mode)  # a pipe or device may never end
+        data = path.read_bytes() if regular and about.st_size <= _LIMIT_BYTES else None
     except OSError as error:
         raise NotFound(f"{path}: {error.strerror}") from None
+    if not regular:
+        raise InvalidInput([Fault(file=str(path), field="", message="is no regular file")])
     if data is None:
         raise InvalidInput([Fault(file=str(path), field="", message=f"is larger than {_LIMIT_BYTES} bytes")])
     try:
@@ -84,7 +89,7 @@ def read_folder(folder: Path) -> Ledger:
     """The ledger in a folder. One file may be missing, as after a run that was killed; NotFound without either."""
     files = {name: folder / name for name in ("runs.jsonl", "iterations.jsonl")}
     try:
-        data = {name: path.read_bytes() for name, path in files.items() if path.exists()}
+        data = {name: path.read_bytes() for name, path in files.items() if path.is_file()}
     except OSError as error:
         raise NotFound(f"{folder}: {error.strerror}") from None
     if not data:

@@ -1,6 +1,7 @@
 """Ralph's ledgers, `runs.jsonl` and `iterations.jsonl`, as runs with their stages."""
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,10 +9,12 @@ from datetime import UTC, datetime
 
 from orchestrator.domain.events import InnerStageEnded
 from orchestrator.domain.harness import duration, inner_stage
+from orchestrator.domain.matrix import Json
 from orchestrator.domain.untyped import count, parse_object, pick, text
 from orchestrator.interop.findings import Finding
 
-Record = Mapping[str, object]
+Record = Mapping[str, Json]
+_MOST_LEVELS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +100,14 @@ class Ledger:
 
 
 def moment(value: object) -> datetime | None:
-    """An ISO time; one without a zone is taken as UTC. None for anything else."""
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
+    """An ISO time; one without a zone is taken as UTC. None for anything else, and for what is no time in UTC."""
+    if not isinstance(value, str):
         return None
-    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found
+    try:
+        found = datetime.fromisoformat(value)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def read_ledger(runs: bytes, iterations: bytes) -> Ledger:
@@ -137,17 +142,29 @@ def read_ledger(runs: bytes, iterations: bytes) -> Ledger:
 
 def _lines(data: bytes, file: str, findings: list[Finding]) -> list[Line]:
     found = []
-    for index, raw in enumerate(data.split(b"\n"), 1):
+    lines = data.split(b"\n")
+    for index, raw in enumerate(lines, 1):
         if not raw.strip():
             continue
-        record = parse_object(raw)
-        if record is None:
-            torn = index == data.count(b"\n") + 1
+        record = _plain(parse_object(raw))
+        if not isinstance(record, dict):
+            torn = index == len(lines)
             what = "a last line that was never finished" if torn else "a line that is no JSON object"
             _note(findings, "torn_line" if torn else "garbage_line", f"{file}:{index}", what, "left out")
         else:
             found.append(Line(number=index, record=record))
     return found
+
+
+def _plain(value: object, depth: int = 0) -> Json:
+    """As every database takes it: of bounded depth, and without the numbers that are none."""
+    if isinstance(value, dict) and depth < _MOST_LEVELS:
+        return {str(key): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list) and depth < _MOST_LEVELS:
+        return [_plain(item, depth + 1) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float) or value is None else f"more than {_MOST_LEVELS} levels"
 
 
 def _once(run_id: str, lines: Sequence[Line], summary: Line | None, findings: list[Finding]) -> list[Line]:

@@ -11,7 +11,7 @@ from orchestrator.domain.matrix import Json, content_hash
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
 from orchestrator.domain.untyped import count, text
-from orchestrator.interop.ralph_ledger import LedgerRun, LedgerStage
+from orchestrator.interop.ralph_ledger import LedgerRun, LedgerStage, Line
 from orchestrator.interop.ralph_models import UNKNOWN
 from orchestrator.interop.ralph_profiles import ralph_model
 from orchestrator.interop.ralph_reconcile import Reading, read_end
@@ -19,6 +19,7 @@ from orchestrator.storage.imports import ImportedRun, ImportedStage
 
 SOURCE = "ralph"
 # A run of which nobody says when it was still needs a place in time.
+_SHA_CHARS = 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -26,7 +27,7 @@ def to_result(experiment: str, run: LedgerRun) -> ImportedRun:
     """One run as the rows that it becomes."""
     end = read_end(run)
     target: dict[str, Any] = {"label": _label(run.spec), "sha": UNKNOWN, "spec": {"label": _label(run.spec)}}
-    identity: dict[str, Json] = {"imported": SOURCE, "profile": run.profile, "config": _plain(run.config)}
+    identity: dict[str, Json] = {"imported": SOURCE, "profile": run.profile, "config": dict(run.config)}
     profile_hash, target_hash = content_hash(identity), content_hash({"imported": SOURCE, "spec": run.spec})
     key = f"{target['label']}/{_label(run.profile)}[{profile_hash[:6]}]"
     cell = {
@@ -38,7 +39,7 @@ def to_result(experiment: str, run: LedgerRun) -> ImportedRun:
     }
     began = run.started_at or run.ended_at or _EPOCH
     stages = _stages(run, began)
-    ended = run.ended_at or began + timedelta(seconds=run.seconds or sum(s.told.seconds or 0.0 for s in run.stages))
+    ended = run.ended_at or _later(began, run.seconds or sum(s.told.seconds or 0.0 for s in run.stages))
     return ImportedRun(
         attempt_id=hashlib.sha256(f"{SOURCE} {experiment} {run.run_id}".encode()).hexdigest()[:32],
         target_hash=target_hash,
@@ -52,12 +53,12 @@ def to_result(experiment: str, run: LedgerRun) -> ImportedRun:
         ended_at=max(ended, began),
         values={
             "wall_seconds": run.seconds,
-            "base_sha": _word(run, "git_sha_start"),
-            "final_sha": _word(run, "git_sha_end"),
+            "base_sha": _word(run, "git_sha_start", _SHA_CHARS),
+            "final_sha": _word(run, "git_sha_end", _SHA_CHARS),
             "branch": _word(run, "branch"),
             "run_dir": _word(run, "worktree"),
         },
-        record={"line": run.summary.number, "record": dict(run.summary.record)} if run.summary else None,
+        record=_record(run.summary) if run.summary else None,
         stages=stages,
     )
 
@@ -69,8 +70,19 @@ def _detail(run: LedgerRun, end: Reading) -> str:
     return f"{end.detail}; {run.completed} of {run.completed + (run.left or 0)} tasks completed"
 
 
-def _word(run: LedgerRun, key: str) -> str | None:
-    return text(run.summary.record, key) or None if run.summary else None
+def _word(run: LedgerRun, key: str, most_chars: int | None = None) -> str | None:
+    return text(run.summary.record, key)[:most_chars] or None if run.summary else None
+
+
+def _record(line: Line) -> dict[str, Any]:
+    return {"line": line.number, "record": dict(line.record)}
+
+
+def _later(at: datetime, seconds: float) -> datetime:
+    try:
+        return at + timedelta(seconds=seconds)
+    except OverflowError:
+        return at  # behind the end of all calendars
 
 
 def _spec(experiment: str, run: LedgerRun, target: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +106,7 @@ def _stages(run: LedgerRun, began: datetime) -> tuple[ImportedStage, ...]:
     found, at = [], began
     for stage in run.stages:
         found.append(_stage(run, stage, at))
-        at += timedelta(seconds=stage.told.seconds or 0.0)
+        at = _later(at, stage.told.seconds or 0.0)
     return tuple(found)
 
 
@@ -114,7 +126,7 @@ def _stage(run: LedgerRun, stage: LedgerStage, at: datetime) -> ImportedStage:
         "model_asked": told.model or UNKNOWN,
         "resource": f"{'pool' if model.local else 'account'}:{model.provider or UNKNOWN}"[:80],
         "started_at": at,
-        "ended_at": None if told.seconds is None else at + timedelta(seconds=told.seconds),
+        "ended_at": None if told.seconds is None else _later(at, told.seconds),
         "input_tokens": told.usage.input,
         "output_tokens": told.usage.output,
         "cache_read_tokens": told.usage.cache_read,
@@ -127,16 +139,8 @@ def _stage(run: LedgerRun, stage: LedgerStage, at: datetime) -> ImportedStage:
         "detail": words or None,
         "kill_reason": f"{outcome}: {told.kill_reason}" if told.kill_reason else None,
     }
-    return ImportedStage(values=values, record={"line": stage.line.number, "record": dict(stage.line.record)})
+    return ImportedStage(values=values, record=_record(stage.line))
 
 
 def _label(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]|\.\.+", "-", name.removesuffix(".md")).strip("-._")[:64] or UNKNOWN
-
-
-def _plain(value: object) -> Json:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, str | int | float) or value is None else str(value)

@@ -40,6 +40,12 @@ def test_a_file_that_is_not_there(lab: Lab, command: str) -> None:
     assert "nowhere.yaml" in done.out + done.err
 
 
+@pytest.mark.parametrize("command", [("timeline", "1", "--attempt"), ("cancel", "--job")])
+def test_a_number_that_no_row_has(lab: Lab, command: tuple[str, ...]) -> None:
+    done = lab.bakeoff(*command, "9" * 20)
+    assert (done.code, "is not in the range" in done.err) == (2, True)
+
+
 def test_every_fault_of_a_file_at_once_with_its_line(lab: Lab) -> None:
     lab.write(profiles={"one": "modle", "two": {"reasoning": "model", "bild": "model"}}, repaets=2)
     told = fails(lab, ExitCode.INVALID_INPUT, "repaets", "modle", "bild", "model", command=("validate",))

@@ -22,7 +22,7 @@ from tests.faults.harness import disk
 from tests.support.processes import children, kill
 from tests.support.waiting import until
 from workers.check_run import CheckRun
-from workers.checks import Brought, CheckResult, run_checks, sweep_scenes
+from workers.checks import Brought, CheckResult, run_checks, sweep_dead_scenes, sweep_scenes
 from workers.command import CommandFrame
 from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView
@@ -291,12 +291,31 @@ def test_hidden_files_win_over_whatever_the_agent_put_in_their_place(
     assert list(outside.iterdir()) == []
 
 
+def test_a_repeated_run_gets_the_hidden_files_anew(job: JobTree, frame: CommandFrame) -> None:
+    """What a run executes is the agent's code too: it could make the next one pass."""
+    check = PinnedCheck(run="sh secret.sh", hidden=True, reruns=2)
+    content = b"echo 'exit 0' > secret.sh; exit 1"
+    (result,) = run(job, frame, {"x": check}, hidden("x", HiddenFile("secret.sh", content)))
+    assert [one.status.value for one in result.runs] == ["fail", "fail", "fail"]
+    assert result.replaced == ()
+
+
 def test_what_a_dead_worker_left_of_a_hidden_check_is_gone_before_an_agent_goes_on(job: JobTree) -> None:
     left = job.paths.run / "checks-final" / "tree"
     left.mkdir(parents=True)
     (left / "secret").write_text("canary")
     sweep_scenes(job.paths)
     assert not left.parent.exists()
+
+
+def test_in_trees_that_nobody_holds_it_is_gone_too(job: JobTree) -> None:
+    left = job.paths.run / "checks-final"
+    left.mkdir()
+    sweep_dead_scenes([job.paths.run, job.paths.run.parent])
+    assert left.exists(), "its attempt lives and is checking"
+    job.release()
+    sweep_dead_scenes([job.paths.run, job.paths.run.parent])
+    assert not left.exists()
 
 
 # -- protected files --

@@ -11,7 +11,9 @@ import pytest
 
 from orchestrator.domain.errors import ExitCode
 from tests.support.lab import Lab
+from tests.support.processes import kill
 from tests.support.repos import make_repo
+from tests.support.waiting import until
 
 CANARY = "canary-7f3a91"
 
@@ -19,7 +21,7 @@ CANARY = "canary-7f3a91"
 _AGENT = """
 import os, pathlib, subprocess, sys
 found, canary = [], sys.argv[2].encode()
-run = pathlib.Path.cwd().parent
+run = pathlib.Path.cwd().parent.parent  # with the folders of earlier attempts
 for folder, _, names in os.walk(run):
     for name in names:
         path = pathlib.Path(folder) / name
@@ -145,10 +147,7 @@ def test_hidden_checks_judge_what_no_agent_could_see(lab: Lab) -> None:
     _assert_tampering(jobs)
     printed = lab.bakeoff("report", "lab").out
     assert all(text in printed for text in ("report: secret (hidden)", "report: test", "1/1 1f", "pass, flaky"))
-    left = [
-        path for path in (lab.home / "runs").rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()
-    ]
-    assert left == [], "nothing of a hidden check stays in any job's folder"
+    assert _holding(lab, CANARY) == [], "nothing of a hidden check stays in any job's folder"
     lab.assert_clean()
 
 
@@ -179,6 +178,30 @@ def _assert_tampering(jobs: dict[str, dict[str, Any]]) -> None:
     }
     weakened = changes["tests/test_shapes.py"]
     assert (weakened["tests_removed"], weakened["asserts_removed"], weakened["lines_removed"]) == (2, 2, 9)
+
+
+def test_killed_in_a_hidden_check_its_files_are_gone_before_the_next_agent_comes(lab: Lab) -> None:
+    _write(lab, profiles=("fix",))
+    reached = lab.root / "reached"
+    experiment = json.loads(lab.file.read_text())
+    secret = experiment["targets"][0]["checks"]["secret"]
+    secret["run"] = f"touch {reached}; until [ -e {lab.gate} ]; do sleep 0.05; done; {secret['run']}"
+    lab.file.write_text(json.dumps(experiment))
+    process = lab.start("run", str(lab.file))
+    until(reached.exists, "the hidden check on the untouched base")
+    assert _holding(lab, CANARY)
+    kill(lab.workers(process)["cloud"])
+    lab.gate.touch()
+    done = lab.end_of(process)
+    assert done.code == ExitCode.OK, done.err + lab.logs()
+    assert lab.results.outcomes() == ["lease_lost", "complete"]
+    assert (lab.root / "looked").read_text() == "looked []\n"
+    assert _holding(lab, CANARY) == []
+
+
+def _holding(lab: Lab, text: str) -> list[Path]:
+    files = [path for path in (lab.home / "runs").rglob("*") if path.is_file()]
+    return [path for path in files if text.encode() in path.read_bytes()]
 
 
 def test_tampering_fails_a_job_or_is_undone_before_the_checks(lab: Lab) -> None:

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.clock import utc_now
-from orchestrator.domain.errors import Conflict, ExitCode
+from orchestrator.domain.errors import Conflict, ExitCode, Unavailable
 from orchestrator.domain.garbage import GarbageItem, GarbageQuestion, judge_mirror, judge_tree
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
 from orchestrator.settings import load_settings
@@ -182,6 +182,21 @@ def test_whatever_is_in_doubt_stays(lab: Lab, harm: str | Callable[[Lab], None],
     assert not item.goes
     assert reason in item.reason
     assert (tree / "tree").is_dir()
+
+
+def test_who_keeps_trees_for_ever_keeps_them(lab: Lab) -> None:
+    (item,) = [one for one in collect(lab, seconds=1e300) if one.kind == "tree"]
+    assert (item.goes, the_tree(lab).exists()) == (False, True)
+
+
+def test_a_home_that_cannot_be_written_is_told(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("in the way")
+    settings = load_settings({"BAKEOFF_HOME": str(tmp_path / "home")})
+    question = GarbageQuestion(remove=True, retention_seconds=0)
+    with closing(Database(f"sqlite:///{lab.home / 'bakeoff.db'}")) as database:
+        collector = Collector(settings=settings, database=database, question=question, now=utc_now())
+        with pytest.raises(Unavailable, match=r"File exists: nothing can be removed there"):
+            collector.collect()
 
 
 def test_a_tree_that_somebody_holds_stays_and_two_collections_do_not_meet(lab: Lab) -> None:

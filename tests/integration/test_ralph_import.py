@@ -1,14 +1,15 @@
 """Coming from ralph, as a user does it: files are imported, validated and planned; results imported and exported."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.errors import Conflict, ExitCode
-from orchestrator.interop.ralph_import import import_conf, write_texts
+from orchestrator.domain.errors import Conflict, ExitCode, InvalidInput, NotFound
+from orchestrator.interop.ralph_import import import_conf, read_file, read_folder, write_texts
 from tests.support.lab import Lab
 from tests.support.repos import git
 
@@ -73,6 +74,16 @@ def test_commands_in_a_conf_are_refused_and_never_run(lab: Lab) -> None:
     assert (done.code, done.out) == (ExitCode.INVALID_INPUT, "")
     assert "bad.conf:7: BUILD_CMD: would run a command" in done.err
     assert not (lab.root / "bad").exists()
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "experiment.conf")
+    os.mkfifo(tmp_path / "runs.jsonl")
+    for path in (tmp_path / "experiment.conf", Path("/dev/zero")):
+        with pytest.raises(InvalidInput, match="is no regular file"):
+            read_file(path)
+    with pytest.raises(NotFound, match=r"there is no runs\.jsonl"):
+        read_folder(tmp_path)
 
 
 def test_other_files_are_not_written_over(tmp_path: Path) -> None:

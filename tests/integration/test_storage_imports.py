@@ -8,6 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.domain.errors import Conflict
+from orchestrator.interop.ralph_export import kept
+from orchestrator.interop.ralph_export import lines as export_lines
 from orchestrator.interop.ralph_ledger import read_ledger
 from orchestrator.interop.ralph_results import to_result
 from orchestrator.storage import control
@@ -53,6 +55,45 @@ def test_a_ledger_that_has_grown_adds_only_what_is_new(database: Database) -> No
         "BUILD",
         "VERIFY",
     ] * 3
+
+
+_DEEP: list[object] = []
+for _ in range(300):
+    _DEEP = [_DEEP]
+_HOSTILE: list[dict[str, object]] = [
+    {"config_snapshot": {"x": float("nan"), "a\0": "\ud800\0", "context_window": 2**52, "z": 10**400}},
+    {"kills": {"timeout": float("inf")}, "stages": {"BUILD": {"count": "x"}}, "x": _DEEP},
+    {"git_sha_start": "z" * 300, "git_sha_end": "\0" * 300, "branch": "b" * 9000, "worktree": "w" * 9000},
+    {"exit_reason": "a\0b", "spec": "s\0\ud800", "profile": 7, "tasks": [1], "stages": []},
+    {"started_at": "9999-12-31T23:59:59", "duration_s": 1e6},
+    {"started_at": "9999-12-31T23:59:59-12:00", "ended_at": "0001-01-01T00:00:00+12:00"},
+]
+_HOSTILE_STAGES: list[dict[str, object]] = [
+    {
+        "duration_s": 1e6,
+        "tokens": {"input": 2**52, "output": -1},
+        "cost": 1e11,
+        "iteration": 2**40,
+        "y": float("nan"),
+    },
+    {"stage": "B\0\ud800" * 99, "model": "m" * 5000, "task_id": "\0" * 5000, "kill_reason": "k" * 5000},
+    {"duration_s": 1e6, "context_tokens": 2**50, "tokens": [], "cost": "x"},
+]
+
+
+def test_what_nobody_would_write_is_stored_too(database: Database) -> None:
+    summaries = [{"run_id": str(number), **one} for number, one in enumerate(_HOSTILE)]
+    stages = [
+        {"run_id": str(number), "stage": "BUILD", **one} for number in range(len(_HOSTILE)) for one in _HOSTILE_STAGES
+    ]
+    lines = ["".join(json.dumps(one) + "\n" for one in records).encode() for records in (summaries, stages)]
+    results = [to_result("old", run) for run in read_ledger(*lines).runs]
+    assert store_imported(database, name="old", source="ralph", runs=results, now=NOW) == Stored(6, 0)
+    evidence = load_evidence(database, "old", NOW)
+    assert (len(evidence.jobs), len(evidence.stages)) == (6, 18)
+    for given, back in zip((summaries, stages), kept(kept_records(database, "old")), strict=True):
+        assert [one["run_id"] for one in back] == [one["run_id"] for one in given]
+        assert export_lines(back).encode().count(b"\n") == len(given)
 
 
 def test_nothing_of_it_is_ever_run(database: Database) -> None:

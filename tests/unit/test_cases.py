@@ -280,7 +280,11 @@ def test_no_output_breaks_a_reader(lines: list[str], form: ReportFormat) -> None
 
 
 @pytest.mark.parametrize(
-    "line", ["::" * 500_000, " PASSED (" * 100_000, "1 a1" * 250_000, " (a)" * 250_000, "ok " * 300_000]
+    "line",
+    [
+        *("::" * 500_000, " PASSED (" * 100_000, "1 a1" * 250_000, " (a)" * 250_000, "ok " * 300_000),
+        *(" PASSED (" * 100_000 + "::", "= FAILURES " + "=" * 500_000 + "x", "9" * 500_000),
+    ],
 )
 def test_a_line_made_to_be_slow_is_read_at_all(line: str) -> None:
     """A pattern that tries every split of such a line would not come back before the suite is given up."""
@@ -297,6 +301,48 @@ def test_a_line_made_to_be_slow_is_read_at_all(line: str) -> None:
                 parse(text.encode(), form)
             except BadReport:
                 assert form is ReportFormat.JUNIT
+
+
+_LONG = "A" * 300_000
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (ReportFormat.TAP, "    ok 1\n" * 100_000 + f"ok 1 - {_LONG}"),
+        (ReportFormat.TAP, f"{_LONG}.t ..\n" + "ok 1 a\nBail out!\n" * 100_000),
+        (ReportFormat.TAP, "a.t ..\nFailed 1/1 subtests\n" * 100_000),
+        (ReportFormat.GO, "--- PASS: T (0.00s)\n" * 100_000 + f"ok  \t{_LONG}\t1s"),
+        (
+            ReportFormat.GO,
+            "".join(
+                f'{{"Action":"fail","Package":"p{number}"}}\n{{"Action":"fail","Package":"q{number}","Test":"T"}}\n'
+                for number in range(50_000)
+            ),
+        ),
+        (ReportFormat.JUNIT, f"<testsuite name='{_LONG}'>" + "<testcase/>" * 100_000 + "</testsuite>"),
+    ],
+)
+def test_a_report_made_to_fill_memory_or_time_is_cut(form: ReportFormat, text: str) -> None:
+    """What every case repeats, a hundred thousand times, would be more than any machine has."""
+    found = parse(text.encode(), form)
+    assert (len(found.cases), found.complete) == (MAX_CASES, False)
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (ReportFormat.TAP, "1..{}\nok 1 - a\n"),
+        (
+            ReportFormat.PYTEST,
+            "= short test summary info =\nPASSED a::b\nSKIPPED [{}] a.py:1: no\n{} passed in 0.1s\n",
+        ),
+        (ReportFormat.UNITTEST, "test_a (m.T.test_a) ... ok\nRan {} tests in 0.1s\n\nOK\n"),
+    ],
+)
+def test_a_number_of_thousands_of_digits_is_only_wrong(form: ReportFormat, text: str) -> None:
+    found = parse(text.replace("{}", "9" * 5000).encode(), form)
+    assert (bool(found.cases), found.complete) == (True, False)
 
 
 def test_cases_are_bounded_and_their_names_are_their_own() -> None:

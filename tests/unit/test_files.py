@@ -759,12 +759,18 @@ def test_hidden_files_are_read_with_the_file(write: Write, tmp_path: Path) -> No
         ("mkdir hidden && truncate -s 17M one.sh", "are more than 16777216 bytes"),
         ("mkdir hidden && touch one.sh && touch $(seq -f hidden/%.0f 2001)", "are more than 2000 files"),
         ("mkdir hidden && touch one.sh && touch hidden/$(printf 'x\\377')", "contain a name that is not UTF-8"),
+        ("mkdir -p hidden/one.sh && touch one.sh hidden/one.sh/x", "contain both the file 'one.sh' and 'one.sh/x'"),
     ],
 )
 def test_hidden_files_that_cannot_be_had(write: Write, tmp_path: Path, make: str, fault: str) -> None:
     subprocess.run(["bash", "-c", make], cwd=tmp_path, check=True)
     (found,) = faults(write(_HIDDEN))
     assert found.startswith(f"experiment.yaml:8: targets[0].checks.secret.files: {fault}")
+
+
+def test_a_hidden_file_with_an_impossible_name_is_refused(write: Write) -> None:
+    told = faults(write(_HIDDEN.replace("[hidden, one.sh]", '["a\\0b"]')))
+    assert any("targets[0].checks.secret.files" in fault for fault in told), told
 
 
 def test_what_is_wrong_with_the_rules_of_checks_is_told(write: Write) -> None:

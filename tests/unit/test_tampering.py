@@ -34,6 +34,12 @@ from orchestrator.domain.tampering import (
         ("sub/makefile", "build"),
         ("CMakeLists.txt", "build"),
         ("pyproject.toml", "build"),
+        (".pytest.ini", "build"),
+        ("pytest/__init__.py", "build"),
+        ("docs/pytest/__init__.py", None),
+        ("shop/tests.py", "test"),
+        ("lib/test.js", "test"),
+        ("a/shape_spec.ts", "test"),
         ("package.json", "build"),
         ("a/b/tsconfig.base.json", "build"),
         (".github/workflows/ci.yml", "ci"),
@@ -96,7 +102,7 @@ def test_globs(glob: str, path: str, fits: bool) -> None:
     assert matches(path, glob) is fits
 
 
-@pytest.mark.parametrize("bad", ["", "/", "/etc/passwd", "../x", "a/../b", "!x", "-x"])
+@pytest.mark.parametrize("bad", ["", "/", "/etc/passwd", "../x", "a/../b", "!x", "-x", "./a", "a/./b", "a//b"])
 def test_globs_stay_inside(bad: str) -> None:
     with pytest.raises(ValueError, match="a glob of paths inside"):
         check_glob(bad)
@@ -110,6 +116,28 @@ def test_adding_is_work_and_altering_counts() -> None:
     assert counts("golden/new", ChangeKind.PROTECTED, added)
     assert all(counts(path, ChangeKind.BUILD, added) for path in ("a/sitecustomize.py", "x.pth", "GNUmakefile"))
     assert counts("tests/conftest.py", ChangeKind.TEST, added)
+    assert counts("makefile", ChangeKind.BUILD, added), "make reads it before the Makefile that was there"
+    assert all(
+        counts(path, ChangeKind.BUILD, added) for path in (".pytest.ini", "tox.ini", "pytest.py", "unittest.py")
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        ("././ci//grade.sh", "ci/grade.sh"),
+        ("sh ci/../grade.sh", "grade.sh"),
+        ("cd ci && ./grade.sh", "ci/grade.sh"),
+        ("(cd ci/deep; sh ../grade.sh)", "ci/grade.sh"),
+        ("cd ci && sh ../grade.sh", "grade.sh"),
+        ("bash $PWD/ci/grade.sh", "ci/grade.sh"),
+        ('bash "${PWD}/ci/grade.sh"', "ci/grade.sh"),
+        ("python -m tools.grade --all", "tools/grade.py"),
+        ("pytest checks/shapes.py::Shapes::area", "checks/shapes.py"),
+    ],
+)
+def test_a_script_is_named_however_a_command_spells_it(command: str, path: str) -> None:
+    assert kind_of(path, (), named_in([command])) is ChangeKind.CHECK
 
 
 _WEAKER = """\

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from orchestrator.domain.cases import Case, CaseStatus
-from workers.cases.text import lines_of, seconds_of
+from workers.cases.text import lines_of, name_of, seconds_of
 
 _ENDS = {"pass": CaseStatus.PASS, "fail": CaseStatus.FAIL, "skip": CaseStatus.SKIPPED}
 _TEST = re.compile(r" *--- (PASS|FAIL|SKIP): (\S.*?) \((\d+\.\d+)s\)$")
@@ -41,24 +41,25 @@ def _events(lines: Sequence[str]) -> Iterator[dict[str, object]]:
 
 def _from_events(events: Sequence[dict[str, object]]) -> list[Case]:
     found: dict[str, Case] = {}
+    packages: dict[str, str] = {}  # of the cases
     failed: set[str] = set()
     for event in events:
-        package, test, action = event["Package"], event.get("Test"), str(event.get("Action"))
+        package, test, action = str(event["Package"]), event.get("Test"), str(event.get("Action"))
         if not isinstance(test, str):
             if action == "fail":
-                failed.add(str(package))
+                failed.add(package)
             continue
-        name = f"{package}.{test}"
+        name = name_of(".", package, test)
+        packages[name] = package
         if action == "run":  # one that never ends was torn down with its package
             found[name] = Case(name=name, status=CaseStatus.ERROR)
         elif action in _ENDS:
             elapsed = event.get("Elapsed")
             seconds = seconds_of(str(elapsed)) if isinstance(elapsed, int | float) else None
             found[name] = Case(name=name, status=_ENDS[action], seconds=seconds)
-    bad = {case.name for case in found.values() if case.status in (CaseStatus.FAIL, CaseStatus.ERROR)}
-    for package in sorted(failed):
-        if not any(name.startswith(f"{package}.") for name in bad):
-            found[package] = Case(name=package, status=CaseStatus.ERROR)
+    bad = {packages[name] for name, case in found.items() if case.status in (CaseStatus.FAIL, CaseStatus.ERROR)}
+    for package in sorted(failed - bad):
+        found[package] = Case(name=package, status=CaseStatus.ERROR)
     return list(found.values())
 
 
@@ -73,7 +74,9 @@ def _from_lines(lines: Sequence[str]) -> list[Case]:
             cases.append(Case(name=broken[1], status=CaseStatus.ERROR))
             waiting = []
         elif package := _PACKAGE.match(line):
-            cases += [Case(name=f"{package[1]}.{name}", status=end, seconds=took) for name, end, took in waiting]
+            cases += [
+                Case(name=name_of(".", package[1], name), status=end, seconds=took) for name, end, took in waiting
+            ]
             if line.startswith("FAIL") and not any(end is CaseStatus.FAIL for _, end, _ in waiting):
                 cases.append(Case(name=package[1], status=CaseStatus.ERROR))
             waiting = []

@@ -7,8 +7,8 @@ fetch. Depth is bounded too.
 from collections.abc import Iterator, Set
 from xml.parsers import expat
 
-from orchestrator.domain.cases import Case, CaseStatus
-from workers.cases.text import BadReport, seconds_of
+from orchestrator.domain.cases import MAX_CASES, Case, CaseStatus
+from workers.cases.text import BadReport, name_of, seconds_of
 
 _MAX_DEPTH = 100
 _CHILDREN = {
@@ -22,7 +22,7 @@ _WORST = (CaseStatus.ERROR, CaseStatus.FAIL, CaseStatus.SKIPPED, CaseStatus.PASS
 
 
 def parse_junit(data: bytes) -> list[Case]:
-    """The test cases in order. Raises BadReport for what is no JUnit XML, and for document types."""
+    """The test cases in order, at most one more than is kept. Raises BadReport for other XML and document types."""
     reader = _Reader()
     try:
         reader.parser.Parse(data, True)
@@ -78,4 +78,6 @@ class _Reader:
         name = values.get("name", "")
         told = {values.get("status", "").casefold(), values.get("result", "").casefold()}
         statuses = {CaseStatus.SKIPPED} if told & _NOT_RUN else set()
-        self._found.append((f"{group}::{name}" if group else name, statuses, seconds_of(values.get("time"))))
+        del self._found[MAX_CASES:]  # that there are more is all that is told of them
+        whole = name_of("::", group, name) if group else name
+        self._found.append((whole, statuses, seconds_of(values.get("time"))))

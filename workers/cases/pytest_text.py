@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from orchestrator.domain.cases import Case, CaseStatus
-from workers.cases.text import lines_of
+from workers.cases.text import count_of, lines_of
 
 _WORDS = {
     "PASSED": CaseStatus.PASS,
@@ -23,7 +23,7 @@ _END = re.compile(rf" ({_ANY})(?= \(|$)")
 _WORKER = re.compile(rf"\[gw\d+\] \[ *\d+%\] ({_ANY}) (\S.*)$")
 _SUMMARY = re.compile(rf"({_ANY}) (.+)$")
 _FOLDED = re.compile(r"\[(\d+)\] (.+?:\d+|.+?)(?:: .*)?$")
-_HEADER = re.compile(r"=+ (?:FAILURES|ERRORS|PASSES|warnings summary|short test summary info) ?.*=+$")
+_HEADER = re.compile(r"=+ (?:FAILURES|ERRORS|PASSES|warnings summary|short test summary info)")
 _INFO = re.compile(r"=+ short test summary info =+$")
 _TOTALS = re.compile(r"(?:=+ )?(\d+ \w+(?:, \d+ \w+)*) in \d+\.\d+s(?: \([\d:]+\))?(?: =+)?$")
 _COUNTED = ("passed", "failed", "error", "errors", "skipped", "xfailed", "xpassed")
@@ -45,7 +45,7 @@ def parse_pytest(text: str) -> tuple[list[Case], bool]:
     for word, rest in _summary(lines):
         if word == "SKIPPED" and (place := _FOLDED.match(rest)):
             if not verbose:  # without progress lines only the places of skipped tests are known
-                folded += int(place[1]) - 1
+                folded += count_of(place[1]) - 1
                 told.append((place[2], CaseStatus.SKIPPED))
         else:
             told.append((rest if word == "PASSED" else _node(rest), _WORDS[word]))
@@ -60,7 +60,7 @@ def parse_pytest(text: str) -> tuple[list[Case], bool]:
 def _progress(lines: Sequence[str]) -> list[tuple[str, CaseStatus]]:
     found = []
     for line in lines:
-        if _HEADER.match(line):
+        if line.endswith("=") and _HEADER.match(line):
             break
         if verbose := _verbose(line):
             found.append(verbose)
@@ -75,7 +75,7 @@ def _verbose(line: str) -> tuple[str, CaseStatus] | None:
     if not _PERCENT.match(percent) or "::" not in rest:
         return None
     rest = rest.rstrip()
-    word = next((end for end in _END.finditer(rest) if "::" in rest[: end.start()]), None)
+    word = _END.search(rest, rest.index("::"))
     return (rest[: word.start()], _WORDS[word[1]]) if word else None
 
 
@@ -98,5 +98,5 @@ def _total(lines: Sequence[str]) -> int | None:
     for line in reversed(lines):
         if found := _TOTALS.match(line):
             words = [part.split() for part in found[1].split(", ") if part]
-            return sum(int(count) for count, word in words if word in _COUNTED)
+            return sum(count_of(count) for count, word in words if word in _COUNTED)
     return None

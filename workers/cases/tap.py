@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.domain.cases import Case, CaseStatus
-from workers.cases.text import lines_of, seconds_of
+from workers.cases.text import count_of, lines_of, name_of, seconds_of
 
 _POINT = re.compile(r"( *)(not )?ok(?= |$)(?: +(\d+)(?= |$))?(?: +-(?= |$))?(.*)$")
 _DIRECTIVE = re.compile(r"(?<!\\)# *(skip|todo)", re.IGNORECASE)
@@ -37,7 +37,7 @@ class _Reader:
     """Subtests stand before the point that sums them up, one level deeper."""
 
     def __init__(self) -> None:
-        self._file = ""
+        self._file, self._begun = "", 0  # and how many cases stood before it
         self._waiting: dict[int, list[Case]] = {}
         self._done: list[Case] = []
         self._planned = self._seen = 0
@@ -52,11 +52,11 @@ class _Reader:
             self._broken()
         elif line.startswith("Bail out!"):
             self._whole = False
-            self._done.append(Case(name=f"{self._file}Bail out", status=CaseStatus.ERROR))
+            self._done.append(Case(name=name_of("", self._file, "Bail out"), status=CaseStatus.ERROR))
         elif file := _FILE.match(line):
             self._open(file[1], file[2].strip())
         elif plan := _PLAN.match(line):
-            self._planned += 0 if plan[1] else int(plan[2])
+            self._planned += 0 if plan[1] else count_of(plan[2])
         elif (point := _POINT.match(line)) is not None:
             self._point(point)
 
@@ -73,7 +73,7 @@ class _Reader:
 
     def _open(self, name: str, end: str) -> None:
         """A file of its own. Without `-v` its end is all that `prove` tells."""
-        self._file = f"{name} > "
+        self._file, self._begun = name_of(" > ", name, ""), len(self._done)
         if not end:
             return
         self._whole = False
@@ -82,7 +82,7 @@ class _Reader:
 
     def _broken(self) -> None:
         """`prove` found the file bad: its points say so themselves, or the file stands for them."""
-        mine = [case for case in self._done if case.name.startswith(self._file)]
+        mine = [case for case in self._done[self._begun :] if case.name.startswith(self._file)]
         name = self._file.removesuffix(" > ")
         if name and not any(case.status is CaseStatus.FAIL or case.name == name for case in mine):
             self._whole = False
@@ -102,11 +102,11 @@ class _Reader:
             status = CaseStatus.SKIPPED
         below = self._waiting.pop(depth + 1, [])
         self._seen += depth == 0
-        cases = [replace(case, name=f"{name} > {case.name}") for case in below]
+        cases = [replace(case, name=name_of(" > ", name, case.name)) for case in below]
         cases.append(Case(name=name, status=status))
         if depth:
             self._last = self._waiting.setdefault(depth, [])
             self._last += cases
         else:
-            self._done += [replace(case, name=self._file + case.name) for case in cases]
+            self._done += [replace(case, name=name_of("", self._file, case.name)) for case in cases]
             self._last = self._done

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from orchestrator.domain.cases import Case, CaseStatus
-from workers.cases.text import lines_of
+from workers.cases.text import count_of, lines_of
 
 _ENDS = {
     "ok": CaseStatus.PASS,
@@ -45,7 +45,7 @@ def parse_unittest(text: str) -> tuple[list[Case], bool]:
         if begun and status is not None:
             found[begun] = status
             begun = None
-    totals = [int(ran[1]) for line in lines if (ran := _RAN.match(line))]
+    totals = [count_of(ran[1]) for line in lines if (ran := _RAN.match(line))]
     whole = bool(totals) and sum(totals) <= len(found)
     return [Case(name=name, status=status) for name, status in found.items()], whole
 
