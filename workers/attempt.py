@@ -300,10 +300,10 @@ class Attempt:
     def _ask_checks(self, spec: JobSpec, tree: JobTree) -> None:
         """What the visible checks say about the last commit, on record with the last stage: the loop goes by it."""
         self._progress("checks between stages")
-        ordinal, history = self._last_ordinal, self._work.history
+        ordinal = self._last_ordinal
         said = ask_checks(self._context, self._commands, spec, tree, f"asked-{ordinal:02d}")
         self._heed()
-        history.amend(replace(history[-1], checks=said))
+        self._work.history.note_checks(said)
         if self._work.runs:
             self._recorder.stage(ordinal, {"ended_at": utc_now(), "checks": said})
 

@@ -65,14 +65,15 @@ def take_up(runs: Path, machine: str, key: JobKey, mirror: Mirror, git: Git, ear
     except (GitError, Conflict, OSError) as error:
         tree.release()
         return str(error)
-    return Resumed(tree=tree, earlier=earlier, history=tuple(_history(earlier.stages)))
+    return Resumed(tree=tree, earlier=earlier, history=tuple(history_of(earlier.stages)))
 
 
 def _interrupted(stage: KeptStage) -> bool:
     return stage.outcome in RESUMABLE
 
 
-def _history(stages: Sequence[KeptStage]) -> list[StageDone]:
+def history_of(stages: Sequence[KeptStage]) -> list[StageDone]:
+    """The stages that are on record as the loop saw them."""
     return [
         StageDone(
             stage=stage.stage,
@@ -81,7 +82,7 @@ def _history(stages: Sequence[KeptStage]) -> list[StageDone]:
             answer=stage.answer,
             changed=stage.changed,
             # An interrupted stage always hands over, or the loop would take it for the attempt's end.
-            handover=stage.handover or ("" if _interrupted(stage) else None),
+            handover="" if stage.handover is None and _interrupted(stage) else stage.handover,
             commits=(stage.commit_sha,) if stage.commit_sha else (),
             task=stage.task,
             checks=stage.checks,

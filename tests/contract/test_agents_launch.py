@@ -14,8 +14,9 @@ from ruamel.yaml import YAML
 from orchestrator.domain.errors import NotFound, Unavailable
 from orchestrator.domain.events import EndReason, OutputSeen
 from orchestrator.domain.experiment import BUILT_IN_AGENTS, CommandAgent
+from orchestrator.domain.fleet import ModelPrices
 from orchestrator.domain.jobspec import ModelSpec
-from tests.contract.agents_support import model, stage
+from tests.contract.agents_support import PRICES, model, stage
 from workers.agents.base import AgentAdapter, Launch
 from workers.agents.mini import as_yaml
 from workers.agents.registry import adapter, names
@@ -46,18 +47,26 @@ def programs(tmp_path: Path) -> Path:
     return folder
 
 
-def _launch(name: str, folder: Path, programs: Path, session: str | None = None) -> Launch:
+def _launch(
+    name: str, folder: Path, programs: Path, session: str | None = None, prices: ModelPrices | None = PRICES
+) -> Launch:
     host = {"PATH": f"{programs}:/usr/bin:/bin", "LANG": "de_DE.UTF-8", **SECRETS}
     protocols = _adapter(name).protocols
     context = stage(
         folder,
-        spec=model().model_copy(update={"protocol": protocols[0]}),
+        spec=model(prices=prices).model_copy(update={"protocol": protocols[0]}),
         prompt=PROMPT,
         host_env=host,
         extra_env={"MINE": "1"},
         session_id=session,
     )
     return _adapter(name).launch(context)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("prices", [None, ModelPrices(dated="2026-01-01", input=1.0)])
+def test_no_price_has_to_be_known(name: str, prices: ModelPrices | None, tmp_path: Path, programs: Path) -> None:
+    assert _launch(name, tmp_path, programs, prices=prices).argv
 
 
 @pytest.mark.parametrize("name", ALL)

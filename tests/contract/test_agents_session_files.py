@@ -1,9 +1,13 @@
 """Agents that tell their usage by a file: every entry is told once, while the file grows and across stages."""
 
 import json
+import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
+
+import pytest
 
 from orchestrator.domain.events import (
     Compacted,
@@ -19,8 +23,13 @@ from orchestrator.domain.events import (
 from orchestrator.domain.usage import TokenUsage
 from tests.contract.agent_cases import FIXTURES
 from tests.contract.agents_support import stage
-from workers.agents.codex import CodexReader
-from workers.agents.mini import MiniReader, trajectory_file
+from tests.support.waiting import PLENTY_SECONDS
+from workers.agents.aider import Aider
+from workers.agents.base import StreamReader
+from workers.agents.codex import Codex, CodexReader
+from workers.agents.mini import Mini, MiniReader, trajectory_file
+from workers.agents.openhands import Openhands
+from workers.agents.vibe import Vibe
 
 T = TypeVar("T", bound=Event)
 MAIN, CHILD = "01a1f9ef-235c-7632-ac12-2021c0f22971", "01a1f9ef-ffff-7632-ac12-2021c0f22971"
@@ -134,3 +143,52 @@ def test_codex_s_usage_limit_has_its_reset(tmp_path: Path) -> None:
     assert {error.kind for error in errors} == {ErrorKind.USAGE_LIMIT}
     assert errors[-1].resets_at_epoch == 1_795_202_150
     assert 7_199 < (errors[-1].retry_after_seconds or 0) < 7_200
+
+
+@pytest.mark.parametrize("trap", ["pipe", "device", "nowhere", "folder", "hole"])
+def test_no_file_of_an_agent_makes_the_worker_wait_or_read_for_ever(tmp_path: Path, trap: str) -> None:
+    context = stage(tmp_path)
+    conversation = context.home / ".openhands/conversations" / ("a" * 32)
+    journal, rollout = context.home / ".vibe/logs/session/unified/s/journal", _rollout(context.home / ".codex", MAIN)
+    for folder in (conversation, journal, context.logs / f"{context.stage}.vibe"):
+        folder.mkdir(parents=True)
+    files = [
+        *(conversation / "base_state.json", journal / "1.jsonl", rollout, trajectory_file(context)),
+        *(context.logs / f"{context.stage}.vibe" / "export.json", context.logs / f"{context.stage}.aider.jsonl"),
+    ]
+    for late in (False, True):
+        looks = [] if late else [reader(context) for reader in _READERS]
+        for file in files:
+            _trap(file, trap)
+        looks = looks or [reader(context) for reader in _READERS]
+        done = threading.Event()
+
+        def look(looks: Sequence[StreamReader] = looks, done: threading.Event = done) -> None:
+            for reader in looks:
+                reader.poll()
+                reader.finish(0, "")
+            done.set()
+
+        threading.Thread(target=look, daemon=True).start()
+        assert done.wait(PLENTY_SECONDS)
+
+
+_READERS = (Openhands().reader, Vibe().reader, Codex().reader, Mini().reader, Aider().reader)
+
+
+def _trap(file: Path, kind: str) -> None:
+    if file.is_dir():
+        file.rmdir()
+    file.unlink(missing_ok=True)
+    match kind:
+        case "pipe":
+            os.mkfifo(file)
+        case "device":
+            file.symlink_to("/dev/zero")
+        case "nowhere":
+            file.symlink_to(file.parent / "nowhere")
+        case "folder":
+            file.mkdir()
+        case "hole":
+            with file.open("wb") as hole:
+                hole.truncate(1 << 40)

@@ -494,6 +494,45 @@ def test_the_real_key_is_in_no_log_event_or_repr(
     assert opened.registration.api_key not in everything
 
 
+def test_a_key_that_the_server_quotes_never_reaches_the_agent(stage: Open, upstream: Upstream) -> None:
+    said = f"{'x' * 270} {SECRET} and {SECRET[:7]}, {SECRET}"
+    body = json.dumps({"error": {"code": "invalid_api_key", "message": said}}).encode()
+    stars = "*" * len(SECRET)
+    head = f"www-authenticate: Bearer {SECRET}"
+    cuts = [chunked(body[:at], body[at:], status="401 Unauthorized", head=head) for at in (290, 300, len(body) - 4)]
+    opened = stage()
+
+    for upstream.parts in (*cuts, plain(body, status="401 Unauthorized", head=head)):
+        answer = ask(opened)
+        assert answer.whole
+        assert answer.body.decode() == body.decode().replace(SECRET, stars)
+        assert ("www-authenticate", f"Bearer {stars}") in answer.headers
+        error = opened.ended().error
+        assert error is not None
+        assert SECRET[:5] not in error.text, "nor a part of it, where the text is cut"
+
+
+def test_clients_of_every_age_get_their_answer(stage: Open, upstream: Upstream) -> None:
+    upstream.parts = chunked(b"data: 1\n\n")
+    opened = stage()
+    url, key = urlsplit(opened.registration.base_url), opened.registration.api_key
+    head = f"content-length: {len(BODY)}\r\nhost: x\r\n"
+
+    def answer(line: str, more: str) -> bytes:
+        with socket.create_connection((url.hostname, url.port), PLENTY_SECONDS) as client:
+            asked = f"POST {url.path}{CHAT} {line}\r\n{head}{more}connection: close\r\n\r\n".encode("latin-1") + BODY
+            client.sendall(asked)
+            return b"".join(iter(lambda: client.recv(65536), b""))
+
+    old = answer("HTTP/1.0", f"authorization: Bearer {key}\r\n")
+    assert (old[:12], old[-9:]) == (b"HTTP/1.0 200", b"data: 1\n\n")
+    careful = answer("HTTP/1.1", f"authorization: Bearer {key}\r\nexpect: 100-continue\r\n")
+    assert careful.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")
+    heads = [upstream.requests.get(timeout=PLENTY_SECONDS).lower() for _ in range(2)]
+    assert not any(b"expect" in one for one in heads), "a server that never says so would be waited for"
+    assert answer("HTTP/1.1", "authorization: Bearer \xff\r\n").startswith(b"HTTP/1.1 401")
+
+
 @pytest.mark.parametrize(
     ("base", "asked", "arrives"),
     [

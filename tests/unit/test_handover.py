@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.jobspec import JobSpec
 from orchestrator.domain.outcome import Outcome
+from orchestrator.storage.attempts import KeptStage
 from tests.unit.test_matrix import cells_of
 from workers.loops.handover import next_step, settled
 from workers.loops.history import History, fold
 from workers.loops.single import single
 from workers.loops.staged import staged
 from workers.loops.steps import NextStep, StageDone, StageOrder
+from workers.resume import history_of
 
 SPEC = cells_of()[0].spec
 
@@ -44,6 +46,18 @@ def test_a_session_that_could_not_be_taken_up_is_no_iteration_and_keeps_the_note
     assert "half is done" in prompt(single, SPEC, PARKED, unknown)
     last_chance = SPEC.model_copy(update={"limits": SPEC.limits.changed({"max_failures": 1})})
     assert "half is done" in prompt(single, last_chance, PARKED, unknown), "nobody's failure"
+
+
+def test_what_was_nobodys_failure_is_none_when_it_is_read_from_the_record_either() -> None:
+    kept = KeptStage(
+        **{"ordinal": 1, "stage": "run", "role": "build", "task": None, "detail": "", "answer": "", "changed": False},
+        **{"outcome": Outcome.QUOTA_PARKED, "handover": "half is done", "session_id": None, "commit_sha": None},
+        **{"checks": None, "context_percent": None, "tokens": 0, "spent_usd_micros": 0},
+    )
+    history = history_of([kept, replace(kept, ordinal=2, outcome=Outcome.AGENT_ERROR, handover="")])
+    assert list(settled(history)) == []
+    lost = history_of([replace(kept, handover=None), replace(kept, outcome=Outcome.AGENT_ERROR, handover=None)])
+    assert [one.outcome for one in settled(lost)] == [Outcome.AGENT_ERROR]
 
 
 def test_another_stage_is_told_nothing() -> None:

@@ -15,6 +15,7 @@ from orchestrator.domain.tasks import TaskState
 from tests.unit.test_matrix import cells_of
 from workers.loops.contract import Unusable, Verdict, findings_in, tasks_in, verdicts_in
 from workers.loops.handover import next_step, settled
+from workers.loops.history import History
 from workers.loops.ledger import MAX_ANSWERS, Due, due, ledger_of, rejected_commits
 from workers.loops.steps import CheckOrder, LoopEnd, StageDone, StageOrder
 from workers.loops.tasks import tasks
@@ -218,6 +219,18 @@ def test_a_repair_goes_on_also_where_what_asked_for_it_is_not_on_record() -> Non
     end = tasks(its, history)
     assert isinstance(end, LoopEnd)
     assert end.outcome is Outcome.COMPLETE
+
+
+def test_checks_are_not_asked_for_ever_where_the_repair_they_asked_for_was_interrupted() -> None:
+    its = spec(checks={"test": PinnedCheck(run="make test")})
+    half = done("build", task="c1", outcome=Outcome.QUOTA_PARKED, handover="half")
+    history = History([*accepted(its, [PLAN]), half])
+    assert next_step(tasks, its, history) == CheckOrder(), "what they said then is not on record"
+    history.note_checks("test: fail, exit code 1")
+    order = next_step(tasks, its, history)
+    assert isinstance(order, StageOrder)
+    assert (order.stage, order.task, order.resumed) == ("build", "c1", True)
+    assert "test: fail, exit code 1" in order.prompt
 
 
 def test_hidden_checks_steer_nothing() -> None:

@@ -24,6 +24,7 @@ from workers.agents.environment import clean_env, package_version, require_progr
 from workers.agents.faults import kind_of_exception
 from workers.agents.lines import agent_ended
 from workers.agents.reading import call_signature, chat_usage, parse_object, pick, text, usd_micros
+from workers.agents.session_files import whole
 from workers.owned import put
 
 # JSON is YAML but for characters that YAML refuses or folds as line breaks when they are not escaped.
@@ -127,7 +128,7 @@ class MiniReader:
             stamp = (status.st_mtime_ns, status.st_size)
             if stamp == self._stamp:
                 return ()
-            data = self._file.read_bytes()
+            data = whole(self._file)
         except OSError:
             return ()
         trajectory = parse_object(data)

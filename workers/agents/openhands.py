@@ -33,6 +33,7 @@ from workers.agents.environment import clean_env, package_version, require_progr
 from workers.agents.faults import kind_of_exception
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, count, inclusive_usage, parse_object, pick, text
+from workers.agents.session_files import whole
 from workers.owned import put
 
 _SWITCHES = {
@@ -270,7 +271,7 @@ class _State:
             try:
                 status = path.stat()
                 stamp = (status.st_mtime_ns, status.st_size)
-                data = path.read_bytes() if stamp != self._stamp else b""
+                data = whole(path) if stamp != self._stamp else b""
             except OSError:
                 continue
             if (state := parse_object(data)) is not None:

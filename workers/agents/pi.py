@@ -91,7 +91,7 @@ def _home(context: StageContext) -> Path:
 
 def _models(context: StageContext) -> dict[str, object]:
     model = context.model
-    prices = model.prices or ModelPrices(dated="")
+    prices = model.prices
     entry = {
         "id": model.name,
         "name": model.alias,
@@ -99,11 +99,12 @@ def _models(context: StageContext) -> dict[str, object]:
         "input": ["text"],
         "contextWindow": model.context_window,
         "maxTokens": model.max_output,
+        # It wants all four; a cost of unknown prices is not read.
         "cost": {
-            "input": prices.input or 0,
-            "output": prices.output or 0,
-            "cacheRead": prices.cache_read or 0,
-            "cacheWrite": prices.cache_write or 0,
+            "input": (prices and prices.input) or 0,
+            "output": (prices and prices.output) or 0,
+            "cacheRead": (prices and prices.cache_read) or 0,
+            "cacheWrite": (prices and prices.cache_write) or 0,
         },
     }
     provider = {

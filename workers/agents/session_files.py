@@ -1,10 +1,37 @@
 """The JSON lines files that an agent appends to while it works: what is new in them, from their ends on."""
 
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from workers.agents.lines import LineSplitter
+
+# What a file has more waits for the next look, and a file that is read whole is not read at all. An agent may write
+# gigabytes, or make holes of any size.
+MAX_LOOK_BYTES = 32 * 1024 * 1024
+
+
+def content(path: Path, offset: int = 0) -> bytes:
+    """The bytes from `offset` on, at most MAX_LOOK_BYTES.
+
+    Raises OSError, also for what is no regular file: nobody may be made to wait for a pipe, or to read a device.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no regular file")
+        return os.pread(descriptor, MAX_LOOK_BYTES, offset)
+    finally:
+        os.close(descriptor)
+
+
+def whole(path: Path) -> bytes:
+    """All of a file. Raises OSError as `content` does, and where it is too large for one look."""
+    if (size := path.stat().st_size) > MAX_LOOK_BYTES:
+        raise OSError(f"{path} has {size} bytes")
+    return content(path)
 
 
 class Growth(NamedTuple):
@@ -25,9 +52,7 @@ class FileTail:
     def read(self) -> bytes:
         """The bytes added since the last call."""
         try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
+            data = content(self._path, self._offset)
         except OSError:
             return b""
         self._offset += len(data)
@@ -40,7 +65,7 @@ class SessionFiles:
     def __init__(self, folder: Path, pattern: str) -> None:
         self._folder = folder
         self._pattern = pattern
-        self._tails = {path: FileTail(path, path.stat().st_size) for path in self._files()}
+        self._tails = {path: FileTail(path, _size(path)) for path in self._files()}
         self._splitters: dict[Path, LineSplitter] = {}
 
     def grown(self) -> Iterator[Growth]:
@@ -52,3 +77,10 @@ class SessionFiles:
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob(self._pattern))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a link to nowhere
+        return 0

@@ -29,7 +29,7 @@ from workers.agents.base import Launch, StageContext
 from workers.agents.environment import clean_env, package_version, require_program
 from workers.agents.lines import JsonLinesReader, agent_ended
 from workers.agents.reading import call_signature, count, inclusive_usage, parse_object, pick, text
-from workers.agents.session_files import SessionFiles
+from workers.agents.session_files import SessionFiles, whole
 from workers.owned import put
 
 _ENDS = {
@@ -188,7 +188,7 @@ class VibeReader(JsonLinesReader):
 
     def _ending(self) -> Mapping[str, object] | None:
         try:
-            return parse_object(self._export.read_bytes())
+            return parse_object(whole(self._export))
         except OSError:
             return None
 

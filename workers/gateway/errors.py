@@ -8,7 +8,6 @@ from workers.gateway.jsonvalues import JsonObject, items, text
 from workers.gateway.resets import reset_of
 from workers.moments import number
 
-MAX_TEXT = 300
 _UNIFIED = "anthropic-ratelimit-unified-"
 # Only these end by waiting; a reset time on another class would make somebody wait for nothing.
 _ENDS_BY_WAITING = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.USAGE_LIMIT, ErrorKind.OVERLOADED, ErrorKind.SERVER})
@@ -77,4 +76,4 @@ def _text(status: int | None, error: JsonObject) -> str:
     names = (text(error, key) for key in ("code", "type", "status"))
     name = next((name for name in names if name), f"HTTP {status}" if status else "error")
     message = text(error, "message")
-    return (f"{name}: {message}" if message else name)[:MAX_TEXT]
+    return f"{name}: {message}" if message else name

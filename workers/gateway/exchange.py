@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 _ANSWERING = ("/chat/completions", "/completions", "/messages", "/responses", "/responses/compact")
 # A flowing answer is reported as a sign of life this often.
 _SIGN_SECONDS = 1.0
+_MAX_ERROR_CHARS = 300
 
 
 class Head(TypingProtocol):
@@ -174,8 +175,8 @@ class Exchange:
         return self._parser is not None and self._parser.streaming and not answer.complete and not answer.skipped
 
     def _without_secret(self, value: str) -> str:
-        """Some servers quote the key that they refuse."""
-        return value.replace(self.route.secret, "***") if self.route.secret else value
+        """Some servers quote the key that they refuse. Cut first, a part of it would be left."""
+        return (value.replace(self.route.secret, "***") if self.route.secret else value)[:_MAX_ERROR_CHARS]
 
     def _emit(self, event: GatewayEvent) -> None:
         try:

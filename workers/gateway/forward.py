@@ -4,11 +4,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
-from aiohttp import ClientError, ClientResponse, web
+from aiohttp import ClientError, ClientResponse, HttpVersion11, web
 from yarl import URL
 
 from workers.gateway.exchange import Exchange
 from workers.gateway.headers import downstream_headers, upstream_headers
+from workers.gateway.quoting import Quoted
 from workers.gateway.routes import Entry
 from workers.gateway.upstream import Upstreams
 
@@ -49,13 +50,16 @@ async def _exchange(
     opening = upstreams.request(request.method, url, headers, body if request.body_exists else None)
     async with await opening as upstream:
         exchange.answered(upstream)
-        response = _head(upstream)
+        secret = entry.route.secret if upstream.status >= 400 else None
+        quoted = Quoted(secret)
+        response = _head(upstream, request, secret)
         request[_GIVEN] = frozenset(name.lower() for name in upstream.headers)
         await response.prepare(request)
         try:
             async for chunk in upstream.content.iter_any():
                 exchange.passed(chunk)
-                await response.write(chunk)
+                await response.write(quoted.passing(chunk))
+            await response.write(quoted.rest())
         except (ClientError, OSError) as error:
             exchange.ended(f"broken while streaming: {type(error).__name__}")
             _break_off(request)
@@ -76,11 +80,13 @@ async def only_upstream_headers(request: web.Request, response: web.StreamRespon
             response.headers.pop(name, None)
 
 
-def _head(upstream: ClientResponse) -> web.StreamResponse:
+def _head(upstream: ClientResponse, request: web.Request, secret: str | None) -> web.StreamResponse:
     response = web.StreamResponse(
-        status=upstream.status, reason=upstream.reason, headers=downstream_headers(upstream.raw_headers)
+        status=upstream.status, reason=upstream.reason, headers=downstream_headers(upstream.raw_headers, secret)
     )
-    if upstream.content_length is None and upstream.method != "HEAD" and upstream.status not in (204, 304):
+    bodiless = upstream.method == "HEAD" or upstream.status in (204, 304)
+    # To a client of HTTP/1.0 the end of the connection is the end of such an answer.
+    if upstream.content_length is None and not bodiless and request.version >= HttpVersion11:
         response.enable_chunked_encoding()
     return response
 

@@ -5,13 +5,15 @@ from collections.abc import Iterator, Sequence
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from orchestrator.domain.fleet import Protocol
+from workers.gateway.quoting import hidden
 
 # As they stood on the wire: the HTTP library's own mapping changes the case of names.
 RawHeaders = Sequence[tuple[bytes, bytes]]
 _HOP_BY_HOP = frozenset(
     {
         *("connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization"),
-        *("te", "trailer", "transfer-encoding", "upgrade"),
+        # What a request expects before its body, its sender has been answered by us.
+        *("te", "trailer", "transfer-encoding", "upgrade", "expect"),
     }
 )
 # The agent's credentials never go upstream, ours go in their place; Host is the upstream's; an answer that is not
@@ -45,9 +47,10 @@ def upstream_headers(received: RawHeaders, protocol: Protocol, secret: str | Non
     return headers
 
 
-def downstream_headers(received: RawHeaders) -> CIMultiDict[str]:
-    """The upstream's headers as the agent gets them: all but the hop-by-hop ones."""
-    return CIMultiDict(_passing(received, frozenset()))
+def downstream_headers(received: RawHeaders, secret: str | None) -> CIMultiDict[str]:
+    """The upstream's headers as the agent gets them: all but the hop-by-hop ones, and with the secret starred out."""
+    own = (secret or "").encode()
+    return CIMultiDict(_passing([(name, hidden(value, own)) for name, value in received], frozenset()))
 
 
 def limit_headers(received: CIMultiDictProxy[str]) -> dict[str, str]:

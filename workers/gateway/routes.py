@@ -57,7 +57,7 @@ class Entry:
     def accepts(self, headers: Mapping[str, str], raw_path: str) -> bool:
         """Whether the request carries this stage's key, in whichever style of header or query."""
         offered = [*_offered_keys(headers), *_keys_in_query(raw_path)]
-        return any(hmac.compare_digest(key.encode(), self.api_key.encode()) for key in offered)
+        return any(hmac.compare_digest(key.encode("utf-8", "replace"), self.api_key.encode()) for key in offered)
 
     def target(self, raw_path: str) -> str:
         """The upstream URL of a request whose raw path and query begin with `prefix`."""

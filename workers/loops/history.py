@@ -5,6 +5,7 @@ fifty million stages; `fold` lets it look at each of them once, and gives the sa
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar, cast, overload
 
 from workers.loops.steps import StageDone
@@ -13,7 +14,7 @@ S = TypeVar("S")
 
 
 class History(Sequence[StageDone]):
-    """Stages in their order, only ever added to, but for the last. Not for several threads at once."""
+    """Stages in their order, only ever added to, but for checks. Not for several threads at once."""
 
     def __init__(self, stages: Iterable[StageDone] = ()) -> None:
         self._stages = list(stages)
@@ -24,9 +25,10 @@ class History(Sequence[StageDone]):
         """Add the stage that ended."""
         self._stages.append(done)
 
-    def amend(self, done: StageDone) -> None:
-        """Put this in the place of the last stage: what was said of it later."""
-        self._stages[-1] = done
+    def note_checks(self, said: str) -> None:
+        """What the checks say, put down with the last stage that is over: loops do not see those that handed over."""
+        index = max(number for number, one in enumerate(self._stages) if one.handover is None)
+        self._stages[index] = replace(self._stages[index], checks=said)
         self._folds.clear()
 
     @overload
