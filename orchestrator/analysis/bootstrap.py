@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 
 from orchestrator.analysis.binomial import t_quantile
-from orchestrator.analysis.intervals import CONFIDENCE, Interval, clopper_pearson
+from orchestrator.analysis.intervals import CONFIDENCE, Interval
 from orchestrator.analysis.tally import Floats, Grid
 
 RESAMPLES = 2000
@@ -53,10 +53,12 @@ def percentiles(resampled: Floats, targets: int, confidence: float = CONFIDENCE)
     return Interval(float(low), float(high))
 
 
-def agreeing(value: float, targets: int, confidence: float = CONFIDENCE) -> Interval:
-    """The interval of a mean of differences (-1 to 1) when all `targets` have the same one: resampling has no spread.
+def with_unseen(differences: Floats, sizes: Floats) -> Floats:
+    """Rows of differences (-1 to 1) with two targets more, on which one result more went to either side.
 
-    Targets that differ may make up as many of all targets as can have stayed unseen, and be anything.
+    Resampling cannot draw what was not seen: with one differing target of twenty it would never see the other side
+    ahead. `sizes` has for each row what one result is of a target: 1 without repeats. Source: D. G. Bonett and R. M.
+    Price, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data", Journal
+    of Educational and Behavioral Statistics 37 (2012) 479-488, which adds one to both counts of differing pairs.
     """
-    unseen = clopper_pearson(0, targets, confidence).high
-    return Interval((1 - unseen) * value - unseen, (1 - unseen) * value + unseen)
+    return np.hstack([differences, sizes[:, None], -sizes[:, None]])

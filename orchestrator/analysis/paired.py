@@ -8,7 +8,7 @@ from math import ceil, log2
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import SEED, agreeing, percentiles, resampled_means, target_weights
+from orchestrator.analysis.bootstrap import SEED, percentiles, resampled_means, target_weights, with_unseen
 from orchestrator.analysis.intervals import Interval
 from orchestrator.analysis.multiplicity import holm
 from orchestrator.analysis.sign_test import mcnemar, sign_flip
@@ -30,7 +30,8 @@ class Pair:
     """`first` against `second` on `targets` that both have results on; each target counts once, whatever its repeats.
 
     `difference` is the mean over targets of first share minus second share (-1 to 1), `interval` its 95 % interval on
-    its own. `p_value` is of this pair alone, `p_corrected` after Holm over all pairs. All None with a `refusal`.
+    its own. `p_value` is of this pair alone, `p_corrected` after Holm over the `compared`
+    pairs. All None with a `refusal`.
     """
 
     first: str
@@ -43,12 +44,30 @@ class Pair:
     test: PairTest | None = None
     p_value: float | None = None
     p_corrected: float | None = None
+    compared: int | None = None
     refusal: str = ""
 
     @property
     def apart(self) -> bool:
         """Whether the data tell them apart, with all pairs taken into account."""
         return self.p_corrected is not None and self.p_corrected <= ALPHA
+
+    @property
+    def targets_lacking(self) -> int:
+        """So many common targets more are needed before a result as clear as can be would tell them apart."""
+        return max(0, targets_to_tell(self.compared or 1) - self.targets)
+
+    def turned(self) -> "Pair":
+        """The same comparison, seen from the second."""
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            first_better=self.second_better,
+            second_better=self.first_better,
+            difference=None if self.difference is None else -self.difference,
+            interval=None if self.interval is None else Interval(-self.interval.high, -self.interval.low),
+        )
 
 
 def targets_to_tell(pairs: int) -> int:
@@ -64,11 +83,23 @@ def compare(arms: Mapping[str, Arm], seed: int = SEED) -> tuple[Pair, ...]:
         return ()
     shares = table.shares
     differences = np.array([shares[first] - shares[second] for first, second in places])
-    means = resampled_means(differences, target_weights(len(table.targets), seed=seed))
+    rows = with_unseen(differences, _one_result(table, places))
+    means = resampled_means(rows, target_weights(len(table.targets) + 2, seed=seed))
     flips = _flips(table, places, differences, seed)
     pairs = [_pair(table, place, differences[at], means[:, at], flips.get(at)) for at, place in enumerate(places)]
-    corrected = iter(holm([pair.p_value for pair in pairs if pair.p_value is not None]))
-    return tuple(pair if pair.p_value is None else replace(pair, p_corrected=next(corrected)) for pair in pairs)
+    judged = holm([pair.p_value for pair in pairs if pair.p_value is not None])
+    left = iter(judged)
+    return tuple(
+        pair if pair.p_value is None else replace(pair, p_corrected=next(left), compared=len(judged))
+        for pair in pairs
+    )
+
+
+def _one_result(table: Grid, places: list[tuple[int, int]]) -> Floats:
+    """The mean part of a common target that one result is, for each pair; 1 where nothing is in common."""
+    parts = np.divide(1.0, table.results, out=np.full_like(table.results, np.nan), where=table.results > 0)
+    both = [(parts[first] + parts[second]) / 2 for first, second in places]
+    return np.array([np.nanmean(row) if not np.isnan(row).all() else 1.0 for row in both])
 
 
 def _flips(table: Grid, places: list[tuple[int, int]], differences: Floats, seed: int) -> dict[int, float]:
@@ -97,11 +128,11 @@ def _pair(table: Grid, place: tuple[int, int], row: Floats, means: Floats, flipp
     if len(known) < targets_to_tell(1):
         return replace(bare, refusal=_refusal(len(known)))
     difference = float(known.mean())
-    alike = better == worse == 0 or bool(np.ptp(known) == 0)
+    low, high = percentiles(means, len(known) + 2)
     return replace(
         bare,
         difference=difference,
-        interval=agreeing(difference, len(known)) if alike else percentiles(means, len(known)),
+        interval=Interval(min(low, difference), max(high, difference)),
         test=PairTest.MCNEMAR if flipped is None else PairTest.SIGN_FLIP,
         p_value=mcnemar(better, worse) if flipped is None else flipped,
     )

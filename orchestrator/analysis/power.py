@@ -46,18 +46,19 @@ class Spread:
 
 
 def spread(first: Arm, second: Arm) -> Spread | None:
-    """From the targets that both have results on; None with fewer than 2 of them, or when all differ by the same."""
+    """From the targets that both have results on; None with fewer than 2 of them.
+
+    One result more for either side is added, as `with_unseen` of the bootstrap does and for its reason.
+    """
     one, other = judged(first), judged(second)
     common = sorted(one.keys() & other.keys())
     if len(common) < 2:
         return None
     differences = [one[t].solved / one[t].results - other[t].solved / other[t].results for t in common]
-    mean = sum(differences) / len(common)
-    variance = sum((value - mean) ** 2 for value in differences) / (len(common) - 1)
-    if not variance:
-        return None
     cells = [cell for t in common for cell in (one[t], other[t])]
     repeats = len(cells) / sum(1 / cell.results for cell in cells)  # the harmonic mean is what variances go by
+    mean = sum(differences) / (len(common) + 2)
+    variance = (sum(value * value for value in differences) + 2 / repeats**2) / (len(common) + 2) - mean * mean
     if any(cell.results < 2 for cell in cells):
         return Spread(targets=len(common), repeats=repeats, between=variance, within=None)
     # s (c - s) / (c (c - 1)): the unbiased variance of one repeat; a pair has one of each arm.

@@ -21,7 +21,7 @@ def mcnemar(first_only: int, second_only: int) -> float:
     Psychometrika 12 (1947) 153-157, with the binomial distribution in place of its approximation.
     """
     pairs, most = first_only + second_only, max(first_only, second_only)
-    return min(1.0, 2 * sum(comb(pairs, count) for count in range(most, pairs + 1)) / 2**pairs)
+    return min(1.0, 2 * sum(comb(pairs, count) for count in range(most, pairs + 1)) / (1 << pairs))
 
 
 def sign_flip(differences: Floats, draws: int = DRAWS, seed: int = SEED) -> tuple[float, ...]:

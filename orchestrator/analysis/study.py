@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from orchestrator.analysis.advice import Advice, advise
+from orchestrator.analysis.arms import Certainty, arms, certainty
 from orchestrator.analysis.cases import (
     CaseSummary,
     ChangeSummary,
@@ -14,6 +15,7 @@ from orchestrator.analysis.cases import (
 from orchestrator.analysis.judge import group_checks
 from orchestrator.analysis.legacy import LegacyScore
 from orchestrator.analysis.matrix import Cell, CheckSummary, cells, check_summaries
+from orchestrator.analysis.paired import Pair, compare
 from orchestrator.analysis.pareto import Frontier, frontier
 from orchestrator.analysis.quota import Offload, ResourceUse, offloads, resource_use
 from orchestrator.analysis.ranking import Ranking, legacy_ranking, rank
@@ -31,6 +33,8 @@ class Study:
     summaries: tuple[VariantSummary, ...]
     ranking: Ranking
     verdict: tuple[str, ...]
+    certainty: tuple[Certainty, ...]
+    pairs: tuple[Pair, ...]
     advice: tuple[Advice, ...]
     frontier: Frontier
     cells: tuple[Cell, ...]
@@ -58,14 +62,19 @@ def study(evidence: Evidence) -> Study:
     """Analyse the evidence. Pure: the same rows give the same study."""
     checks = group_checks(evidence.checks)
     summaries = summarize(evidence.jobs, checks, evidence.stages)
-    ranking = rank(summaries)
-    ordered = (*(place.summary for place in ranking.places), *ranking.unranked)
+    by_label = arms(evidence.jobs, checks)
+    plain = rank(summaries)
+    ordered = (*(place.summary for place in plain.places), *plain.unranked)
+    pairs = compare({entry.label: by_label[entry.label] for entry in ordered})
+    ranking = rank(summaries, pairs)
     resources = resource_use(evidence.jobs, evidence.stages)
     return Study(
         evidence=evidence,
         summaries=ordered,
         ranking=ranking,
-        verdict=verdict(ordered, ranking),
+        verdict=verdict(ordered, ranking, by_label),
+        certainty=tuple(found for entry in ordered if (found := certainty(entry.label, by_label[entry.label]))),
+        pairs=pairs,
         advice=advise(ranking),
         frontier=frontier(ordered),
         cells=cells(evidence.jobs, checks),

@@ -38,6 +38,8 @@ def document(study: Study, options: ReportOptions) -> dict[str, Json]:
         "verdict": list(study.verdict),
         "profiles": [_summary(study, entry) for entry in study.summaries],
         "recipes": _plain(evidence.profiles, options),
+        "certainty": _plain(study.certainty, options),
+        "pairs": _plain(study.pairs, options),
         "advice": _plain(study.advice, options),
         "frontier": {
             "points": _plain(study.frontier.points, options),

@@ -3,7 +3,7 @@
 from orchestrator.analysis.judge import Standing, word_standing
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.summary import VariantSummary
-from orchestrator.reports import tables_checks, tables_use
+from orchestrator.reports import tables_checks, tables_sure, tables_use
 from orchestrator.reports.symbols import symbol
 from orchestrator.reports.table import Table
 from orchestrator.reports.words import duration, mean_of, money, share, spaced
@@ -176,6 +176,8 @@ def all_tables(study: Study) -> tuple[Table, ...]:
     """Every table that has rows, in reading order."""
     made = (
         comparison(study),
+        tables_sure.certainty(study),
+        tables_sure.pairs(study),
         advice(study),
         denominators(study),
         ends(study),
