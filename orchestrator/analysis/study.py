@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from orchestrator.analysis.advice import Advice, advise
+from orchestrator.analysis.advice import DELTA, Advice, advise
 from orchestrator.analysis.arms import Certainty, arms, certainty
 from orchestrator.analysis.cases import (
     CaseSummary,
@@ -11,6 +11,13 @@ from orchestrator.analysis.cases import (
     case_summaries,
     change_summaries,
     tamper_summaries,
+)
+from orchestrator.analysis.frontier_odds import (
+    Membership,
+    Offer,
+    cheapest_not_worse,
+    drawn_by_target,
+    frontier_odds,
 )
 from orchestrator.analysis.judge import group_checks
 from orchestrator.analysis.legacy import LegacyScore
@@ -37,6 +44,7 @@ class Study:
     pairs: tuple[Pair, ...]
     advice: tuple[Advice, ...]
     frontier: Frontier
+    frontier_odds: tuple[Membership, ...]
     cells: tuple[Cell, ...]
     checks: tuple[CheckSummary, ...]
     cases_changed: tuple[CaseSummary, ...]
@@ -67,6 +75,10 @@ def study(evidence: Evidence) -> Study:
     ordered = (*(place.summary for place in plain.places), *plain.unranked)
     pairs = compare({entry.label: by_label[entry.label] for entry in ordered})
     ranking = rank(summaries, pairs)
+    ranked = [place.summary for place in ranking.places]
+    offers = [_offer(entry) for entry in ranked]
+    drawn = drawn_by_target({entry.label: by_label[entry.label] for entry in ranked})
+    choice = cheapest_not_worse(offers, drawn, DELTA) if drawn is not None and len(ranked) > 1 else None
     resources = resource_use(evidence.jobs, evidence.stages)
     return Study(
         evidence=evidence,
@@ -75,8 +87,9 @@ def study(evidence: Evidence) -> Study:
         verdict=verdict(ordered, ranking, by_label),
         certainty=tuple(found for entry in ordered if (found := certainty(entry.label, by_label[entry.label]))),
         pairs=pairs,
-        advice=advise(ranking),
+        advice=advise(ranking, choice),
         frontier=frontier(ordered),
+        frontier_odds=frontier_odds(offers, drawn),
         cells=cells(evidence.jobs, checks),
         checks=check_summaries(evidence.jobs, checks),
         cases_changed=case_summaries(evidence.jobs, evidence.cases),
@@ -87,3 +100,8 @@ def study(evidence: Evidence) -> Study:
         offloads=offloads(evidence.jobs, resources),
         legacy=legacy_ranking(ordered),
     )
+
+
+def _offer(entry: VariantSummary) -> Offer:
+    cost = entry.cost_usd_micros
+    return Offer(label=entry.label, cost=cost.mean if cost.complete else None, rate=entry.rate)

@@ -43,6 +43,7 @@ def document(study: Study, options: ReportOptions) -> dict[str, Json]:
         "advice": _plain(study.advice, options),
         "frontier": {
             "points": _plain(study.frontier.points, options),
+            "odds": _plain(study.frontier_odds, options),
             "apart": [{"label": label, "reason": reason} for label, reason in study.frontier.apart],
         },
         "stages": _plain(study.stages, options),

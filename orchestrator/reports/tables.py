@@ -178,6 +178,7 @@ def all_tables(study: Study) -> tuple[Table, ...]:
         comparison(study),
         tables_sure.certainty(study),
         tables_sure.pairs(study),
+        tables_sure.frontier(study),
         advice(study),
         denominators(study),
         ends(study),

@@ -1,12 +1,13 @@
 """The tables of certainty: how sure each rate is, and which profiles the data tell apart."""
 
 from orchestrator.analysis.arms import Certainty
+from orchestrator.analysis.frontier_odds import near_ties
 from orchestrator.analysis.intervals import Interval
 from orchestrator.analysis.paired import Pair
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.verdict import chance
 from orchestrator.reports.table import Table
-from orchestrator.reports.words import share
+from orchestrator.reports.words import money, share
 
 # Of 25 profiles there are 300 pairs; the JSON report has all of them.
 MAX_PAIRS = 60
@@ -88,3 +89,25 @@ def pair_words(one: Pair) -> str:
 def _range(difference: float, interval: Interval | None) -> str:
     bounds = "" if interval is None else f" ({100 * interval.low:+.0f} to {100 * interval.high:+.0f})"
     return f"{100 * difference:+.0f}{bounds}".replace("-", "−")
+
+
+def frontier(study: Study) -> Table:
+    """Ranked variants of known cost: on the frontier or not, and how often on other targets. Empty below two."""
+    found = study.frontier_odds if len(study.frontier_odds) > 1 else ()
+    return Table(
+        key="frontier",
+        title="Cost against quality",
+        columns=("profile", "mean cost", "solved", "on the frontier", "in resamples"),
+        rows=tuple(
+            (
+                one.label,
+                money(one.cost),
+                share(one.rate),
+                "yes" if one.on_frontier else "no",
+                "–" if one.share is None else share(one.share),
+            )
+            for one in found
+        ),
+        numeric=frozenset({1, 2, 4}),
+        note=" ".join(("Resamples draw targets anew; costs are held.", *near_ties(found))),
+    )
