@@ -65,7 +65,8 @@ def on_frontier(costs: Floats, rates: Floats) -> Floats:
     cheaper, better = costs[..., None, :] < costs[..., :, None], known[..., None, :] > known[..., :, None]
     as_cheap, as_good = costs[..., None, :] <= costs[..., :, None], known[..., None, :] >= known[..., :, None]
     beaten = (as_cheap & as_good & (cheaper | better)).any(axis=-1)
-    return np.where(beaten | (known <= 0), 0.0, 1.0)
+    found: Floats = np.where(beaten | (known <= 0), 0.0, 1.0)
+    return found
 
 
 def frontier_odds(offers: Sequence[Offer], drawn: Floats | None) -> tuple[Membership, ...]:
@@ -132,7 +133,8 @@ def drawn_by_count(counts: Sequence[Tally], resamples: int = RESAMPLES, seed: in
     solved, results = (np.array(column, dtype=np.float64) for column in zip(*counts, strict=True))
     chances = (solved + 0.5) / (results + 1)
     drawn = np.random.default_rng(seed).binomial(results.astype(np.int64), chances, size=(resamples, len(counts)))
-    return np.divide(drawn, results, out=np.full(drawn.shape, np.nan), where=results > 0)
+    rates: Floats = np.divide(drawn, results, out=np.full(drawn.shape, np.nan), where=results > 0)
+    return rates
 
 
 def near_ties(found: Sequence[Membership]) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from orchestrator.analysis.paired import Pair, compare
 from orchestrator.analysis.pareto import Frontier, frontier
 from orchestrator.analysis.quota import Offload, ResourceUse, offloads, resource_use
 from orchestrator.analysis.ranking import Ranking, legacy_ranking, rank
+from orchestrator.analysis.robustness import Robustness, robustness
 from orchestrator.analysis.rows import Evidence
 from orchestrator.analysis.stages import StageSummary, summarize_stages
 from orchestrator.analysis.summary import VariantSummary, summarize
@@ -45,6 +46,7 @@ class Study:
     advice: tuple[Advice, ...]
     frontier: Frontier
     frontier_odds: tuple[Membership, ...]
+    robustness: Robustness
     cells: tuple[Cell, ...]
     checks: tuple[CheckSummary, ...]
     cases_changed: tuple[CaseSummary, ...]
@@ -90,6 +92,7 @@ def study(evidence: Evidence) -> Study:
         advice=advise(ranking, choice),
         frontier=frontier(ordered),
         frontier_odds=frontier_odds(offers, drawn),
+        robustness=robustness(evidence, checks, ordered, offers, by_label),
         cells=cells(evidence.jobs, checks),
         checks=check_summaries(evidence.jobs, checks),
         cases_changed=case_summaries(evidence.jobs, evidence.cases),

@@ -46,6 +46,7 @@ def document(study: Study, options: ReportOptions) -> dict[str, Json]:
             "odds": _plain(study.frontier_odds, options),
             "apart": [{"label": label, "reason": reason} for label, reason in study.frontier.apart],
         },
+        "robustness": _plain(study.robustness, options),
         "stages": _plain(study.stages, options),
         "resources": _plain(study.resources, options),
         "local_shares": _plain(study.offloads, options),
