@@ -11,7 +11,8 @@ from collections.abc import Callable
 from functools import partial
 
 from orchestrator.analysis.arms import certainty
-from orchestrator.analysis.frontier_odds import Offer, cheapest_not_worse, drawn_by_target, frontier_odds
+from orchestrator.analysis.draws import drawn_by_target
+from orchestrator.analysis.frontier_odds import Offer, cheapest_not_worse, frontier_odds
 from orchestrator.analysis.paired import compare
 from orchestrator.analysis.tally import Tally, total
 

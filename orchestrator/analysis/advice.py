@@ -37,7 +37,7 @@ def advise(ranking: Ranking, choice: Choice | None = None) -> tuple[Advice, ...]
 def _near_best(ranked: Sequence[VariantSummary], choice: Choice | None) -> Advice:
     question = f"Cheapest that is at most {100 * DELTA:.0f} points worse than the best"
     if choice is None:
-        text = "needs two ranked profiles on 5 targets or more, and a known cost of one that is good enough"
+        text = "needs two ranked profiles on 10 targets or more, and a known cost of one that is good enough"
         return Advice(question=question, labels=(), because="", refusal=text)
     because = f"wrong in {100 * choice.wrong:.0f} % of resamples of targets; best observed: {choice.best}"
     return Advice(question=question, labels=(choice.label,), because=because)

@@ -17,7 +17,8 @@ MIN_TARGETS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class StandardErrors:
-    """Of the solved rate, in shares. `within` is None when no target has repeats, `clustered` with a single target.
+    """Of the solved rate, in shares. `within` is None where a target has no repeats, `clustered` with one target, and
+    all of them where all results are alike: an error of 0 would claim what nobody has seen.
 
     `within` holds for these very targets with new repeats, `independent` if every result were a new target, and
     `clustered` for other targets of the same kind: the one to quote when the question is which profile to use.
@@ -25,7 +26,7 @@ class StandardErrors:
 
     rate: float
     within: float | None
-    independent: float
+    independent: float | None
     clustered: float | None
 
 
@@ -40,6 +41,8 @@ def standard_errors(arm: Arm) -> StandardErrors | None:
     if not n:
         return None
     rate = solved / n
+    if solved in (0, n):
+        return StandardErrors(rate=rate, within=None, independent=None, clustered=None)
     repeated = all(cell.results > 1 for cell in cells.values())
     # c * p (1 - p) * c / (c - 1): the variance of a target's sum, estimated from its repeats.
     inside = sum(c * s * (c - s) / (c * (c - 1)) for s, c in cells.values()) if repeated else 0.0
@@ -63,7 +66,7 @@ def effective_results(arm: Arm) -> float | None:
         return None
     cells = judged(arm)
     n, targets = total(cells).results, len(cells)
-    if errors.clustered is None or not errors.independent or not errors.clustered:
+    if not errors.independent or not errors.clustered:
         return float(targets)
     correction = targets / (targets - 1)
     return min(float(n), n * errors.independent**2 / (errors.clustered**2 * correction))

@@ -81,11 +81,13 @@ def first_by_weight(
     """The share of all combinations of the two weights in which each arm has the highest score, ties shared.
 
     An arm that is first for every weight needs no agreement on what money and time are worth. Only arms with a known
-    score at every weight take part; empty without any.
+    score at every weight take part; empty without two of them, and where none solved anything.
     """
     settings = [replace(budget, cost_weight=cost, time_weight=time) for cost in weights for time in weights]
     values = [{arm.label: fixed_score(arm, setting).value for arm in arms} for setting in settings]
     able = [arm.label for arm in arms if all(found[arm.label] is not None for found in values)]
+    if len(able) < 2 or not any(found[label] for found in values for label in able):
+        return {}
     first = dict.fromkeys(able, 0.0)
     for found in values:
         top = max((found[label] or 0.0 for label in able), default=0.0)

@@ -1,13 +1,12 @@
 """How sure the cost-quality frontier is, and the cheapest arm that is hardly worse than the best."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import RESAMPLES, SEED, resampled_rates, target_weights
-from orchestrator.analysis.clusters import MIN_TARGETS
-from orchestrator.analysis.tally import Arm, Floats, Tally, grid
+from orchestrator.analysis.draws import Draws
+from orchestrator.analysis.tally import Floats
 
 # Between these shares of resamples, whether an arm is on the frontier is not settled.
 _SETTLED = 0.9
@@ -69,8 +68,8 @@ def on_frontier(costs: Floats, rates: Floats) -> Floats:
     return found
 
 
-def frontier_odds(offers: Sequence[Offer], drawn: Floats | None) -> tuple[Membership, ...]:
-    """Arms of known cost and rate in order of cost. `drawn` are resampled rates, a column per offer; None without.
+def frontier_odds(offers: Sequence[Offer], drawn: Draws | None) -> tuple[Membership, ...]:
+    """Arms of known cost and rate in order of cost. `drawn` has a column per offer; None where nothing can be drawn.
 
     Costs are held: their spread matters less than prices do, which no resampling shows.
     """
@@ -80,21 +79,21 @@ def frontier_odds(offers: Sequence[Offer], drawn: Floats | None) -> tuple[Member
     costs = np.array([offers[at].cost for at in placed], dtype=np.float64)
     rates = np.array([offers[at].rate for at in placed], dtype=np.float64)
     observed = on_frontier(costs, rates)
-    shares = None if drawn is None else on_frontier(costs, drawn[:, placed]).mean(axis=0)
+    shares = None if drawn is None else on_frontier(costs, drawn.rates[:, placed]).mean(axis=0)
     found = [
         Membership(
             label=offers[at].label,
             cost=float(costs[place]),
             rate=float(rates[place]),
             on_frontier=bool(observed[place]),
-            share=None if shares is None else float(shares[place]),
+            share=None if shares is None or drawn is None else drawn.claim(float(shares[place])),
         )
         for place, at in enumerate(placed)
     ]
     return tuple(sorted(found, key=lambda one: (one.cost, -one.rate, one.label)))
 
 
-def cheapest_not_worse(offers: Sequence[Offer], drawn: Floats, delta: float) -> Choice | None:
+def cheapest_not_worse(offers: Sequence[Offer], drawn: Draws, delta: float) -> Choice | None:
     """None when no arm solved anything or none that is good enough has a known cost. `delta` is in shares.
 
     Source of the question: non-inferiority with a margin set beforehand, J. Schumi and J. T. Wittes, "Through the
@@ -111,30 +110,9 @@ def cheapest_not_worse(offers: Sequence[Offer], drawn: Floats, delta: float) -> 
     if not priced:
         return None
     chosen = min(priced)[2]
-    known = np.nan_to_num(drawn, nan=0.0)
+    known = np.nan_to_num(drawn.rates, nan=0.0)
     wrong = (known.max(axis=1) > known[:, chosen] + delta + 1e-12).mean()
-    return Choice(label=offers[chosen].label, best=offers[best].label, delta=delta, wrong=float(wrong))
-
-
-def drawn_by_target(arms: Mapping[str, Arm], seed: int = SEED) -> Floats | None:
-    """Resampled rates, a column per arm in their order; None on fewer targets than tell of others."""
-    table = grid(arms)
-    if len(table.targets) < MIN_TARGETS:
-        return None
-    return resampled_rates(table, target_weights(len(table.targets), seed=seed))
-
-
-def drawn_by_count(counts: Sequence[Tally], resamples: int = RESAMPLES, seed: int = SEED) -> Floats:
-    """Rates drawn where only counts are known: each arm on its own, so pairing cannot help and ties look wider.
-
-    Source: the parametric bootstrap, B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), section
-    6.5, with half a success and half a failure added (Jeffreys), for a share of 0 or 1 would never vary.
-    """
-    solved, results = (np.array(column, dtype=np.float64) for column in zip(*counts, strict=True))
-    chances = (solved + 0.5) / (results + 1)
-    drawn = np.random.default_rng(seed).binomial(results.astype(np.int64), chances, size=(resamples, len(counts)))
-    rates: Floats = np.divide(drawn, results, out=np.full(drawn.shape, np.nan), where=results > 0)
-    return rates
+    return Choice(label=offers[chosen].label, best=offers[best].label, delta=delta, wrong=drawn.claim(float(wrong)))
 
 
 def near_ties(found: Sequence[Membership]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ class Counted:
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """A way to count. `rates` leaves out arms with nothing to count, `first` has all that share the best rate."""
+    """A way to count. `rates` leaves out arms with nothing to count, `first` has all with the best rate above 0."""
 
     name: str
     rates: Mapping[str, float]
@@ -72,5 +72,5 @@ def _scenario(name: str, arms: Sequence[Counted], counted: frozenset[str], solve
         extra = sum(count for kind, count in arm.missing.items() if kind in counted)
         if arm.results + extra:
             rates[arm.label] = (arm.solved + solved * extra) / (arm.results + extra)
-    best = max(rates.values(), default=None)
+    best = max(rates.values(), default=0.0) or None  # nobody is first with nothing
     return Scenario(name=name, rates=rates, first=tuple(label for label, rate in rates.items() if rate == best))

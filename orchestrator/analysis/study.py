@@ -12,11 +12,11 @@ from orchestrator.analysis.cases import (
     change_summaries,
     tamper_summaries,
 )
+from orchestrator.analysis.draws import drawn_by_target
 from orchestrator.analysis.frontier_odds import (
     Membership,
     Offer,
     cheapest_not_worse,
-    drawn_by_target,
     frontier_odds,
 )
 from orchestrator.analysis.judge import group_checks

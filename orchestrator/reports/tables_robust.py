@@ -27,7 +27,7 @@ def robust(study: Study) -> Table:
 
 def _weights(found: Robustness) -> str:
     if not found.first_by_weight:
-        return "cannot say: no profile has a cost and a time that are known for all results"
+        return "cannot say: needs two profiles of known cost and time, one of which solved something"
     shares = sorted(found.first_by_weight.items(), key=lambda one: -one[1])
     told = [f"{label} with {percent(share)} of them" for label, share in shares[:3] if share]
     return f"highest corrected score: {', '.join(told)}"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from orchestrator.analysis.frontier_odds import Offer, drawn_by_count, frontier_odds
+from orchestrator.analysis.draws import drawn_by_count
+from orchestrator.analysis.frontier_odds import Offer, frontier_odds
 from orchestrator.analysis.tally import Tally
 
 BOARD = (

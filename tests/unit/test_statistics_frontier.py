@@ -5,12 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.analysis.draws import MIN_DRAWN, Draws, drawn_by_count, drawn_by_target
 from orchestrator.analysis.frontier_odds import (
     Choice,
     Offer,
     cheapest_not_worse,
-    drawn_by_count,
-    drawn_by_target,
     frontier_odds,
     near_ties,
     on_frontier,
@@ -89,13 +88,13 @@ def test_the_cheapest_good_enough_states_its_chance_of_being_wrong() -> None:
     assert found is not None
     assert (found.label, found.best) == ("near", "best")
     assert 0 < found.wrong < 0.2
-    assert strict == Choice(label="best", best="best", delta=0.0, wrong=0.0)
+    assert strict == Choice(label="best", best="best", delta=0.0, wrong=0.5 / 101)
     with pytest.raises(ValueError, match="found -1"):
         cheapest_not_worse(table, drawn, -1)
 
 
 def test_nothing_is_chosen_where_nothing_is_solved_or_priced() -> None:
-    drawn = np.zeros((5, 1))
+    drawn = Draws(rates=np.zeros((5, 1)), units=10)
 
     assert cheapest_not_worse([Offer(label="a", cost=1.0, rate=0.0)], drawn, 0.1) is None
     assert cheapest_not_worse([Offer(label="a", cost=None, rate=0.4)], drawn, 0.1) is None
@@ -120,9 +119,22 @@ def test_the_best_may_be_of_unknown_cost_and_still_makes_a_choice_wrong() -> Non
     )
 )
 def test_counts_alone_are_drawn_around_their_share(counts: list[Tally]) -> None:
-    drawn = drawn_by_count(counts, resamples=400)
+    drawn = drawn_by_count(counts, resamples=400).rates
 
     assert drawn.shape == (400, len(counts))
     for column, (solved, results) in zip(drawn.T, counts, strict=True):
         chance = (solved + 0.5) / (results + 1)
         assert abs(column.mean() - chance) < 6 * (chance * (1 - chance) / results / 400) ** 0.5
+
+
+def test_few_targets_are_not_resampled_and_no_share_is_certain() -> None:
+    assert drawn_by_target({"a": single(3, MIN_DRAWN - 1)}) is None
+    drawn = drawn_by_target({"a": single(3, MIN_DRAWN), "b": single(2, MIN_DRAWN)})
+    assert drawn is not None
+
+    nested = cheapest_not_worse(
+        [Offer(label="a", cost=1.0, rate=0.3), Offer(label="b", cost=1.0, rate=0.2)], drawn, 0.0
+    )
+
+    assert nested is not None
+    assert nested.wrong == pytest.approx(0.5 / 11)
