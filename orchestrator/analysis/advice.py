@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from orchestrator.analysis.frontier_odds import Choice
 from orchestrator.analysis.ranking import MIN_RESULTS, Ranking
 from orchestrator.analysis.summary import VariantSummary
 
@@ -17,15 +18,29 @@ class Advice:
     refusal: str = ""
 
 
-def advise(ranking: Ranking) -> tuple[Advice, ...]:
+# By how much the cheapest may be behind the best and still be taken: a wish, not a finding.
+DELTA = 0.05
+
+
+def advise(ranking: Ranking, choice: Choice | None = None) -> tuple[Advice, ...]:
     """Answers among the ranked variants only. A quantity that is unknown for a variant leaves it out, and says so."""
     ranked = [place.summary for place in ranking.places]
     return (
         _best("Highest solved rate, cost no object", ranked, _solved_rate, _say_rate),
         _best("Lowest cost per solved job", ranked, _cheapness, _say_cost),
+        _near_best(ranked, choice),
         _best("Least quota per solved job", ranked, _quota, _say_quota),
         _best("Fewest ends by a guard, for nights unattended", ranked, _calm, _say_calm),
     )
+
+
+def _near_best(ranked: Sequence[VariantSummary], choice: Choice | None) -> Advice:
+    question = f"Cheapest that is at most {100 * DELTA:.0f} points worse than the best"
+    if choice is None:
+        text = "needs two ranked profiles on 10 targets or more, and a known cost of one that is good enough"
+        return Advice(question=question, labels=(), because="", refusal=text)
+    because = f"wrong in {100 * choice.wrong:.0f} % of resamples of targets; best observed: {choice.best}"
+    return Advice(question=question, labels=(choice.label,), because=because)
 
 
 def _best(

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from orchestrator.analysis.advice import Advice, advise
+from orchestrator.analysis.advice import DELTA, Advice, advise
+from orchestrator.analysis.arms import Certainty, arms, certainty
 from orchestrator.analysis.cases import (
     CaseSummary,
     ChangeSummary,
@@ -11,12 +12,21 @@ from orchestrator.analysis.cases import (
     change_summaries,
     tamper_summaries,
 )
+from orchestrator.analysis.draws import drawn_by_target
+from orchestrator.analysis.frontier_odds import (
+    Membership,
+    Offer,
+    cheapest_not_worse,
+    frontier_odds,
+)
 from orchestrator.analysis.judge import group_checks
 from orchestrator.analysis.legacy import LegacyScore
 from orchestrator.analysis.matrix import Cell, CheckSummary, cells, check_summaries
+from orchestrator.analysis.paired import Pair, compare
 from orchestrator.analysis.pareto import Frontier, frontier
 from orchestrator.analysis.quota import Offload, ResourceUse, offloads, resource_use
 from orchestrator.analysis.ranking import Ranking, legacy_ranking, rank
+from orchestrator.analysis.robustness import Robustness, robustness
 from orchestrator.analysis.rows import Evidence
 from orchestrator.analysis.stages import StageSummary, summarize_stages
 from orchestrator.analysis.summary import VariantSummary, summarize
@@ -31,8 +41,12 @@ class Study:
     summaries: tuple[VariantSummary, ...]
     ranking: Ranking
     verdict: tuple[str, ...]
+    certainty: tuple[Certainty, ...]
+    pairs: tuple[Pair, ...]
     advice: tuple[Advice, ...]
     frontier: Frontier
+    frontier_odds: tuple[Membership, ...]
+    robustness: Robustness
     cells: tuple[Cell, ...]
     checks: tuple[CheckSummary, ...]
     cases_changed: tuple[CaseSummary, ...]
@@ -58,16 +72,27 @@ def study(evidence: Evidence) -> Study:
     """Analyse the evidence. Pure: the same rows give the same study."""
     checks = group_checks(evidence.checks)
     summaries = summarize(evidence.jobs, checks, evidence.stages)
-    ranking = rank(summaries)
-    ordered = (*(place.summary for place in ranking.places), *ranking.unranked)
+    by_label = arms(evidence.jobs, checks)
+    plain = rank(summaries)
+    ordered = (*(place.summary for place in plain.places), *plain.unranked)
+    pairs = compare({entry.label: by_label[entry.label] for entry in ordered})
+    ranking = rank(summaries, pairs)
+    ranked = [place.summary for place in ranking.places]
+    offers = [_offer(entry) for entry in ranked]
+    drawn = drawn_by_target({entry.label: by_label[entry.label] for entry in ranked})
+    choice = cheapest_not_worse(offers, drawn, DELTA) if drawn is not None and len(ranked) > 1 else None
     resources = resource_use(evidence.jobs, evidence.stages)
     return Study(
         evidence=evidence,
         summaries=ordered,
         ranking=ranking,
-        verdict=verdict(ordered, ranking),
-        advice=advise(ranking),
+        verdict=verdict(ordered, ranking, by_label),
+        certainty=tuple(found for entry in ordered if (found := certainty(entry.label, by_label[entry.label]))),
+        pairs=pairs,
+        advice=advise(ranking, choice),
         frontier=frontier(ordered),
+        frontier_odds=frontier_odds(offers, drawn),
+        robustness=robustness(evidence, checks, ordered, offers, by_label),
         cells=cells(evidence.jobs, checks),
         checks=check_summaries(evidence.jobs, checks),
         cases_changed=case_summaries(evidence.jobs, evidence.cases),
@@ -78,3 +103,8 @@ def study(evidence: Evidence) -> Study:
         offloads=offloads(evidence.jobs, resources),
         legacy=legacy_ranking(ordered),
     )
+
+
+def _offer(entry: VariantSummary) -> Offer:
+    cost = entry.cost_usd_micros
+    return Offer(label=entry.label, cost=cost.mean if cost.complete else None, rate=entry.rate)

@@ -4,20 +4,31 @@ Three to six sentences. Each is a claim with its numbers, so that it stands up t
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from orchestrator.analysis.clusters import clustered_interval
 from orchestrator.analysis.judge import SOLVED, Standing, word_standing
+from orchestrator.analysis.power import ALPHA, spread
 from orchestrator.analysis.ranking import MIN_RESULTS, Place, Ranking
 from orchestrator.analysis.summary import VariantSummary
+from orchestrator.analysis.tally import Arm
 
 _MOST_NAMED = 4
 
 
-def verdict(summaries: Sequence[VariantSummary], ranking: Ranking) -> tuple[str, ...]:
+def verdict(
+    summaries: Sequence[VariantSummary], ranking: Ranking, arms: Mapping[str, Arm] | None = None
+) -> tuple[str, ...]:
     """Sentences in the order in which they should be read. Never empty."""
     if not any(entry.results for entry in summaries):
         return (_nothing(summaries), *_apart(summaries, ranking), _unknown(summaries))
-    sentences = [_lead(summaries, ranking), *_compare(ranking), *_cost(ranking), *_bad_ends(summaries)]
+    by_label = arms or {}
+    sentences = [
+        _lead(summaries, ranking, by_label),
+        *_compare(ranking, by_label),
+        *_cost(ranking),
+        *_bad_ends(summaries),
+    ]
     return (*sentences, *_apart(summaries, ranking), _unknown(summaries))
 
 
@@ -44,7 +55,7 @@ def _nothing(summaries: Sequence[VariantSummary]) -> str:
     return f"There is nothing to judge yet: none of {_count(jobs, 'job')} has ended with a result."
 
 
-def _lead(summaries: Sequence[VariantSummary], ranking: Ranking) -> str:
+def _lead(summaries: Sequence[VariantSummary], ranking: Ranking, arms: Mapping[str, Arm]) -> str:
     leader = ranking.leader
     if leader is None:
         shown = [f"{e.label} {e.solved} of {e.results}" for e in sorted(summaries, key=lambda e: -(e.rate or 0.0))]
@@ -61,7 +72,7 @@ def _lead(summaries: Sequence[VariantSummary], ranking: Ranking) -> str:
     few = f" Not ranked, with fewer than {MIN_RESULTS} results: {join([e.label for e in ranking.unranked])}."
     tail = few if ranking.unranked else ""
     if leader.results > leader.targets > 1:
-        tail = " Repeats of one target are alike, so the true uncertainty is larger." + tail
+        tail = _alike(arms.get(leader.label, {})) + tail
     if len(ranking.places) == 1:
         return f"{leader.label} solved {numbers}; no other profile has enough results for a comparison.{tail}"
     if not leader.solved:
@@ -71,7 +82,14 @@ def _lead(summaries: Sequence[VariantSummary], ranking: Ranking) -> str:
     return f"{leader.label} leads: it solved {numbers}.{tail}"
 
 
-def _compare(ranking: Ranking) -> list[str]:
+def _alike(arm: Arm) -> str:
+    wider = clustered_interval(arm)
+    if wider is None:
+        return " Repeats of one target are alike, so the true uncertainty is larger."
+    return f" Repeats of one target are alike: for other targets it is {percent(wider.low)} to {percent(wider.high)}."
+
+
+def _compare(ranking: Ranking, arms: Mapping[str, Arm]) -> list[str]:
     leader = ranking.leader
     if leader is None or len(ranking.places) < 2 or not leader.solved:
         return []
@@ -82,13 +100,47 @@ def _compare(ranking: Ranking) -> list[str]:
         parts.append(f"it is better than {join([_gap(place) for place in worse])}")
     if same:
         parts.append(f"the data do not tell it from {join([_gap(place) for place in same])}")
-    return [f"Compared with {leader.label}: {'; '.join(parts)}."]
+    return [f"Compared with {leader.label}: {'; '.join(parts)}.{_these_alone(worse)}{_size(ranking, same, arms)}"]
 
 
 def _gap(place: Place) -> str:
     low, high = place.lead_over
-    text = f"{place.summary.label} (difference {100 * low:+.0f} to {100 * high:+.0f} points)"
-    return text.replace("difference -", "difference −").replace("to -", "to −")
+    text = f"difference {100 * low:+.0f} to {100 * high:+.0f} points".replace("-", "−")
+    if place.pair and place.pair.p_corrected is not None:
+        text += f", {chance(place.pair.p_corrected)}"
+    return f"{place.summary.label} ({text})"
+
+
+def chance(p_value: float) -> str:
+    """`p 0.03`; `p <0.001` below."""
+    return "p <0.001" if p_value < 0.001 else f"p {p_value:.2g}"
+
+
+def _these_alone(worse: Sequence[Place]) -> str:
+    """Differences that hold among repeats, where the targets are too few to speak of others."""
+    few = [place.summary.label for place in worse if place.pair and place.pair.refusal]
+    return f" For {join(few)} it holds on these targets alone: there are too few of them in common." if few else ""
+
+
+def _size(ranking: Ranking, same: Sequence[Place], arms: Mapping[str, Arm]) -> str:
+    """What a comparison with the nearest rival that is not told apart can see, and what it would take to settle."""
+    judged = [place.pair for place in same if place.pair and place.pair.difference is not None]
+    if not judged:
+        return ""
+    if judged[0].targets_lacking:
+        return (
+            f" With {judged[0].compared} comparisons at once nothing can be told apart on so few targets: at least "
+            f"{judged[0].targets_lacking} more are needed."
+        )
+    first, second = judged[0].first, judged[0].second
+    seen = spread(arms.get(first, {}), arms.get(second, {}))
+    if seen is None:
+        return ""
+    alpha = ALPHA / (len(ranking.places) - 1)
+    points = f"{100 * seen.detectable(alpha):.0f} points"
+    text = f" Between {first} and {second} this experiment would find {points} or more in 4 of 5 cases"
+    needed = seen.targets_for(judged[0].difference, alpha) if judged[0].difference else None
+    return f"{text}; to find the difference observed takes about {needed} targets." if needed else f"{text}."
 
 
 def _cost(ranking: Ranking) -> list[str]:

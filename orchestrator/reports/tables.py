@@ -3,7 +3,7 @@
 from orchestrator.analysis.judge import Standing, word_standing
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.summary import VariantSummary
-from orchestrator.reports import tables_checks, tables_use
+from orchestrator.reports import tables_checks, tables_robust, tables_sure, tables_use
 from orchestrator.reports.symbols import symbol
 from orchestrator.reports.table import Table
 from orchestrator.reports.words import duration, mean_of, money, share, spaced
@@ -176,8 +176,13 @@ def all_tables(study: Study) -> tuple[Table, ...]:
     """Every table that has rows, in reading order."""
     made = (
         comparison(study),
+        tables_sure.certainty(study),
+        tables_sure.pairs(study),
+        tables_sure.frontier(study),
         advice(study),
         denominators(study),
+        tables_robust.robust(study),
+        tables_robust.contradictions(study),
         ends(study),
         tables_checks.checks(study),
         tables_checks.cases(study),
@@ -188,6 +193,7 @@ def all_tables(study: Study) -> tuple[Table, ...]:
         tables_use.quota(study),
         tables_use.tokens_by_kind(study),
         tables_use.coverage(study),
+        tables_robust.scores(study),
         tables_use.legacy(study),
     )
     return tuple(table for table in made if table.rows)

@@ -1,5 +1,7 @@
 """Ranking, frontier, advice and the verdict: what is claimed, and what is refused."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,10 +100,11 @@ def test_the_verdict_names_leader_doubt_cost_bad_ends_and_the_unknown() -> None:
     ]
     assert _study(jobs).verdict == (
         "opus leads: it solved 19 of 20 results on 20 targets (95 %, 95 % interval 76 % to 99 %).",
-        "Compared with opus: it is better than small (difference +52 to +94 points); the data do not tell it from "
-        "hybrid (difference −19 to +29 points).",
+        "Compared with opus: it is better than small (difference +50 to +95 points, p <0.001); the data do not tell "
+        "it from hybrid (difference −9 to +23 points, p 1). Between opus and hybrid this experiment would find 25 "
+        "points or more in 4 of 5 cases; to find the difference observed takes about 511 targets.",
         "Of those that cannot be told apart, hybrid is cheapest at $0.5 a job against $2 for opus, "
-        "and may be up to 29 points worse.",
+        "and may be up to 23 points worse.",
         "21 of 60 results were not solved: 21 × no progress (mostly small).",
         "1 of 61 jobs says nothing about quality: 1 ended by infrastructure. However they had ended, "
         "opus would lead.",
@@ -152,3 +155,45 @@ def test_the_night_is_analysed_whole() -> None:
         "parked",
         "lease_lost",
     }
+
+
+def _repeated(profile: str, solved: list[int], repeats: int, start: int) -> list[JobRow]:
+    """Jobs of a profile on as many targets as there are counts of solved repeats."""
+    return [
+        row
+        for index, count in enumerate(solved)
+        for row in many(count, repeats - count, start=start + index * repeats, profile=profile)
+        for row in [replace(row, target=f"t{index}")]
+    ]
+
+
+def test_pairing_tells_apart_what_independent_intervals_do_not() -> None:
+    good = [4, 4, 4, 3, 3, 3, 2, 2, 2, 1, 1, 1]
+    found = _study(
+        [
+            *_repeated("a", good, 4, 1),
+            *_repeated("b", [count - (index < 7) for index, count in enumerate(good)], 4, 500),
+        ]
+    )
+
+    assert [place.apart_from_leader for place in rank(found.summaries).places] == [False, False]
+    assert [place.apart_from_leader for place in found.ranking.places] == [False, True]
+    assert "it is better than b" in found.verdict[1]
+    assert "Repeats of one target are alike: for other targets it is" in found.verdict[0]
+
+
+def test_repeats_of_few_targets_speak_of_these_targets_alone() -> None:
+    found = _study([*_repeated("a", [20, 20], 20, 1), *_repeated("b", [1, 0], 20, 500)])
+
+    assert found.verdict[1].endswith("For b it holds on these targets alone: there are too few of them in common.")
+    assert found.certainty[0].by_target is None
+    assert [pair.p_value for pair in found.pairs] == [None]
+
+
+def test_many_comparisons_on_few_targets_say_how_many_are_lacking() -> None:
+    jobs = [row for index in range(5) for row in many(5, 1 + index % 2, start=100 * index + 1, profile=f"p{index}")]
+
+    assert (
+        "With 10 comparisons at once nothing can be told apart on so few targets: at least 3 more"
+        in (_study(jobs).verdict[1])
+    )

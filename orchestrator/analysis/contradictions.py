@@ -1,0 +1,75 @@
+"""Data that contradict themselves: reported with both values, never averaged away."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.analysis.rows import Evidence, JobRow, StageRow, by_job
+from orchestrator.analysis.tally import Arm, judged
+
+# Agents price with tables of their own: beyond this factor one of the two prices is wrong.
+_PRICE_FACTOR = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contradiction:
+    """What does not fit: `where` it is, and a sentence with both values."""
+
+    where: str
+    what: str
+
+
+def denominators_differ(arms: Mapping[str, Arm]) -> tuple[Contradiction, ...]:
+    """Arms that lack targets that others have results on: their pooled rates are not of the same tasks."""
+    known = {label: judged(arm).keys() for label, arm in arms.items()}
+    every = {target for targets in known.values() for target in targets}
+    return tuple(
+        Contradiction(
+            where=label,
+            what=f"has results on {len(targets)} of the {len(every)} targets; compare it on common targets only",
+        )
+        for label, targets in known.items()
+        if targets and len(targets) < len(every)
+    )
+
+
+def stated_differs(
+    where: str, name: str, stated: float | None, found: float | None, tolerance: float = 0.0
+) -> tuple[Contradiction, ...]:
+    """A summary's own figure against what its rows give; nothing where one of the two is unknown or both agree."""
+    if stated is None or found is None or abs(stated - found) <= tolerance:
+        return ()
+    return (Contradiction(where=where, what=f"states {name} {stated:g}; its rows give {found:g}"),)
+
+
+def contradictions(evidence: Evidence, arms: Mapping[str, Arm]) -> tuple[Contradiction, ...]:
+    """Everything that the rows of an experiment say against each other."""
+    stages = by_job(evidence.stages)
+    found = [*denominators_differ(arms), *_twice(evidence.jobs)]
+    for job in evidence.jobs:
+        found += [Contradiction(where=job.label, what=what) for what in _of_job(job, stages.get(job.job_id, ()))]
+    return tuple(found)
+
+
+def _twice(jobs: Sequence[JobRow]) -> Iterable[Contradiction]:
+    keys = Counter((job.label, job.profile_hash, tuple(sorted(job.retuned.items()))) for job in jobs)
+    return [
+        Contradiction(where=key[0], what=f"is there {count} times; each counts as a run of its own")
+        for key, count in keys.items()
+        if count > 1
+    ]
+
+
+def _of_job(job: JobRow, stages: Sequence[StageRow]) -> Iterable[str]:
+    if job.started_at and job.ended_at and job.ended_at < job.started_at:
+        yield f"ended at {job.ended_at:%Y-%m-%d %H:%M:%S}, before it started at {job.started_at:%Y-%m-%d %H:%M:%S}"
+    if job.tasks_accepted is not None and job.tasks_planned is not None and job.tasks_accepted > job.tasks_planned:
+        yield f"{job.tasks_accepted} tasks accepted of {job.tasks_planned} planned"
+    listed, stated = job.cost_usd_micros, job.stated_cost_usd_micros
+    if listed and stated and not 1 / _PRICE_FACTOR <= stated / listed <= _PRICE_FACTOR:
+        yield f"the agent said ${stated / 1e6:.4g}, at list price it is ${listed / 1e6:.4g}"
+    costs = [stage.cost_usd_micros for stage in stages]
+    known = [cost for cost in costs if cost is not None]
+    # The job leaves out stages that were undone, so that it may be less than their sum and never more.
+    if listed is not None and costs and len(known) == len(costs) and listed > sum(known) + len(known):
+        yield f"cost ${listed / 1e6:.4g}, but its stages add up to ${sum(known) / 1e6:.4g}"
