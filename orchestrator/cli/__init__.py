@@ -20,7 +20,7 @@ _COMMANDS = {
     "why": ("why", "Say what a job waits for, where it is, or how it ended."),
     "watch": ("watch", "Follow an experiment live."),
     "report": ("report", "Print the verdict; write it as HTML, Markdown or JSON."),
-    "import": ("interop", "Read experiments and results of other programs (ralph)."),
+    "import": ("interop", "Read experiments and results of other programs (ralph, leaderboards, trial tables)."),
     "export": ("interop", "Write results in the form of other programs (ralph)."),
     "pause": ("control", "Hold jobs back; what runs is ended with its work committed."),
     "resume": ("control", "Let paused and drained things go on."),

@@ -1,6 +1,7 @@
 """import and export: what people bring along from other programs, and what they take back."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,63 @@ def ralph_ledger_command(path: Path, name: str | None, as_json: bool) -> int:
     return ExitCode.OK
 
 
+@import_command.command("leaderboard")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--name", callback=_experiment_name, help="Of the experiment, for a single file; default: its own name."
+)
+@as_json
+def leaderboard_command(files: tuple[Path, ...], name: str | None, as_json: bool) -> int:
+    """Store published leaderboards, each of FILES as an experiment: aider's YAML, or a mapping with `rows`.
+
+    Importing again adds only runs that are new.
+    """
+    from orchestrator.interop import leaderboard_import
+
+    if name and len(files) > 1:
+        raise click.UsageError("--name is for a single file")
+    boards = [leaderboard_import.read(file, name or _name_of(file)) for file in files]
+    told = [(board, leaderboard_import.store(open_database(), board)) for board in boards]
+    if as_json:
+        emit({"imports": [leaderboard_import.as_json(board, stored) for board, stored in told]})
+        return ExitCode.OK
+    for board, stored in told:
+        compared = f"{len(board.runs)} runs compared"
+        click.echo(f"{board.experiment}: {compared}, {stored.added} jobs added, {stored.known} were there already.")
+        _report(board.findings)
+    return ExitCode.OK
+
+
+@import_command.command("trials")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", callback=_experiment_name, help="Of the experiment; default: the name of FILE.")
+@as_json
+def trials_command(file: Path, name: str | None, as_json: bool) -> int:
+    """Store a table of trials, FILE.csv or FILE.csv.gz, as an experiment: a row is a trial of a task.
+
+    Importing again adds only trials that are new.
+    """
+    from orchestrator.clock import utc_now
+    from orchestrator.interop import trials
+    from orchestrator.interop.tally import Tally
+    from orchestrator.interop.trials_file import read_lines
+    from orchestrator.storage.imports import store_imported
+
+    chosen, tally, counts = name or _name_of(file), Tally(), trials.Counts()
+    found = trials.to_results(chosen, file.name, read_lines(file, tally), tally, counts)
+    stored = store_imported(open_database(), name=chosen, source=trials.SOURCE, runs=found, now=utc_now())
+    trials.note_missing(counts, tally)
+    findings = tally.findings()
+    if as_json:
+        read = {"trials": counts.rows, "infra": counts.infra, "not_judged": counts.unjudged}
+        emit({"experiment": chosen, **stored._asdict(), **read, "findings": findings_json(findings)})
+        return ExitCode.OK
+    click.echo(f"{chosen}: {stored.added} trials added, {stored.known} were there already.")
+    click.echo(f"{counts.infra} of {counts.rows} are not in quality, {counts.unjudged} were not judged.")
+    _report(findings)
+    return ExitCode.OK
+
+
 @export_command.command("ralph")
 @experiment_name
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the two files.")
@@ -131,11 +189,12 @@ def export_ralph_command(experiment: str | None, output: Path, force: bool) -> i
     return ExitCode.OK
 
 
-def _report(findings: list[Finding]) -> None:
+def _report(findings: Sequence[Finding]) -> None:
     for line in findings_lines(findings):
         click.echo(line)
 
 
 def _name_of(file: Path) -> str:
-    stem = file.absolute().parent.name if file.stem == "experiment" else file.stem.removeprefix("experiment_")
+    plain = file.name.removesuffix(".gz").rpartition(".")[0] or file.name
+    stem = file.absolute().parent.name if plain == "experiment" else plain.removeprefix("experiment_")
     return re.sub(r"[^A-Za-z0-9._-]|\.\.+", "-", stem).strip("-._")[:64] or "ralph"

@@ -22,10 +22,10 @@ IMPORTED_QUEUE = "imported"
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedStage:
-    """A stage as a row, and the original record of it."""
+    """A stage as a row, and the original record of it, None where the run's own tells it."""
 
     values: Mapping[str, Any]
-    record: Mapping[str, Any]
+    record: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +210,7 @@ def _the_one(connection: sa.Connection, table: sa.Table, key: Mapping[str, Any],
 def _records(run: ImportedRun) -> list[dict[str, Any]]:
     """The original lines as events: what has no column of its own is not lost."""
     rows = [("InnerRunRecord", None, run.record)] if run.record is not None else []
-    rows += [("InnerStageRecord", stage.values["ordinal"], stage.record) for stage in run.stages]
+    rows += [("InnerStageRecord", stage.values["ordinal"], stage.record) for stage in run.stages if stage.record]
     return [
         {
             "attempt_id": run.attempt_id,
@@ -218,7 +218,7 @@ def _records(run: ImportedRun) -> list[dict[str, Any]]:
             "stage_ordinal": ordinal,
             "at": run.ended_at,
             "kind": kind,
-            "data": dict(record or {}),
+            "data": dict(record),
         }
         for seq, (kind, ordinal, record) in enumerate(rows, 1)
     ]
