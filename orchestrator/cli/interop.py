@@ -1,4 +1,4 @@
-"""import and export: what people bring along from other programs, and what they take back."""
+"""import: what people bring along from other programs."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.common import as_json, chosen_experiment, emit, experiment_name, open_database
+from orchestrator.cli.common import as_json, emit, open_database
 from orchestrator.domain.base import check_name
 from orchestrator.domain.errors import ExitCode
 from orchestrator.interop.findings import Finding
@@ -18,11 +18,6 @@ from orchestrator.interop.findings import as_lines as findings_lines
 @click.group("import")
 def import_command() -> None:
     """Read experiments and results of other programs. Nothing of them is ever run."""
-
-
-@click.group("export")
-def export_command() -> None:
-    """Write results in the form of other programs."""
 
 
 def _overrides(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -162,30 +157,6 @@ def trials_command(file: Path, name: str | None, as_json: bool) -> int:
     click.echo(f"{chosen}: {stored.added} trials added, {stored.known} were there already.")
     click.echo(f"{counts.infra} of {counts.rows} are not in quality, {counts.unjudged} were not judged.")
     _report(findings)
-    return ExitCode.OK
-
-
-@export_command.command("ralph")
-@experiment_name
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the two files.")
-@click.option("--force", is_flag=True, help="Write over files that are there.")
-def export_ralph_command(experiment: str | None, output: Path, force: bool) -> int:
-    """Write EXPERIMENT (default: the newest) as runs.jsonl and iterations.jsonl, with null for what is unknown."""
-    from orchestrator.clock import utc_now
-    from orchestrator.interop import ralph_export
-    from orchestrator.interop.ralph_import import write_texts
-    from orchestrator.storage.evidence import load_evidence
-    from orchestrator.storage.imports import kept_records
-
-    database = open_database()
-    name = chosen_experiment(database, experiment)
-    records = kept_records(database, name)
-    runs, iterations = (
-        ralph_export.kept(records) if records else ralph_export.told(load_evidence(database, name, utc_now()))
-    )
-    texts = {"runs.jsonl": ralph_export.lines(runs), "iterations.jsonl": ralph_export.lines(iterations)}
-    write_texts({output / file: text for file, text in texts.items()}, force=force)
-    click.echo(f"{output}: {len(runs)} runs, {len(iterations)} stages.")
     return ExitCode.OK
 
 

@@ -56,8 +56,8 @@ def test_a_leaderboard_is_reported_like_our_own_runs(lab: Lab) -> None:
         ("o1-mini", 6, 8),
         ("mini", 2, 8),
     ]
-    assert [(one["label"], one["cost_usd"]) for one in report["frontier"]["points"]] == [("o1-mini", 0.1)]
-    assert lab.bakeoff("requeue", "-e", "board").code == ExitCode.OK
+    assert [(one["label"], one["cost_usd_micros"]) for one in report["frontier"]["points"]] == [("o1-mini", 100_000)]
+    assert lab.bakeoff("requeue", "board").code == ExitCode.OK
     assert {row["state"] for row in lab.results.jobs()} == {"done", "failed"}, "nothing of it is ever run"
     again = lab.bakeoff("import", "trials", "trials.csv", "--name", "board")
     assert again.code == ExitCode.CONFLICT
@@ -92,3 +92,36 @@ def test_a_file_that_breaks_off_is_refused_and_what_was_read_is_not_lost(lab: La
     (lab.root / "trials.csv").write_text(TRIALS)
     assert lab.bakeoff("import", "trials", "trials.csv").code == ExitCode.OK
     assert len(lab.results.jobs()) == 12
+
+
+def test_past_runs_are_priced_again_and_a_model_without_a_price_is_refused(lab: Lab) -> None:
+    (lab.root / "t.csv").write_text(
+        "submission,task,trial,resolved,in_tok,out_tok,cost_usd\n20250101_droid_big,x,1,1,1000000,10,3.5\n20250101_droid_big,x,2,1,,,\n"
+    )
+    assert lab.bakeoff("import", "trials", "t.csv").code == ExitCode.OK
+    (lab.root / "p.toml").write_text("[models.small]\ndated = 2026-01-01\ninput = 5.0\n")
+    refused = lab.bakeoff("reprice", "t", "--prices", "p.toml")
+    assert (refused.code, "models.'big': is missing, and 1 stages used it" in refused.err) == (3, True)
+    (lab.root / "p.toml").write_text("[models.big]\ndated = 2026-01-01\ninput = 5.0\noutput = 25.0\n")
+    done = json.loads(lab.bakeoff("reprice", "t", "--prices", "p.toml", "--json").out)
+    assert done == {
+        "experiment": "t",
+        "dated": ["2026-01-01"],
+        "profiles": [
+            {
+                "label": "20250101_droid_big",
+                "stages": 2,
+                "before_usd_micros": 3_500_000,
+                "before_known": 1,
+                "after_usd_micros": 5_000_250,
+                "after_known": 1,
+                "compared": 1,
+                "difference_usd_micros": 1_500_250,
+                "undivided": 1,
+            }
+        ],
+    }
+    shown = lab.bakeoff("reprice", "t", "--prices", "p.toml").out.splitlines()
+    assert shown[1].startswith(
+        "  20250101_droid_big: 3.5000 USD (1 of 2 known) before, 5.0002 USD (1 of 2 known) now; +1.5003"
+    )
