@@ -134,7 +134,7 @@ def _solved(entry: Entry, ran: int, tasks: int, tally: Tally) -> int | None:
         (one for key in ("pass_num_2", "pass_num_1", "solved") if (one := count(data, key)) is not None), None
     )
     keys = ("pass_rate_2", "pass_rate_1", "published_pct")
-    rate = next((one for key in keys if (one := number(data, key)) is not None), None)
+    rate = next((found for key in keys if (found := number(data, key)) is not None), None)
     first, last = number(data, "pass_rate_1"), number(data, "pass_rate_2")
     if first is not None and last is not None and first > last:
         tally.note("tries_contradict", where, f"{first} % at the first try and {last} % at the second", "the second")

@@ -60,7 +60,7 @@ def read_board(text: str, file: str, tally: Tally) -> Board:
 
 def _compose(text: str, file: str) -> Node:
     try:
-        root = YAML(typ="safe", pure=True).compose(text)
+        root: Node | None = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _refused(file, f"is not valid YAML: {error.problem}", mark.line + 1 if mark else None) from None

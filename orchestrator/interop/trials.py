@@ -161,7 +161,7 @@ def _end(row: Row, where: str, tally: Tally) -> _End:
         found = f"{{rows}} trials ended as {mode}" + (" and yet are resolved" if resolved else "")
         tally.note("resolved_without_work" if resolved else "infra", where, found, f"{outcome}: not in quality")
         return _End(outcome, None, mode)
-    if resolved is None:
+    if resolved is None and outcome is Outcome.COMPLETE:
         found = f"the tests of {{rows}} trials gave no answer ({mode or 'no reason told'})"
         tally.note("not_judged", where, found, "not solved, and counted as not judged")
         return _End(outcome, (CheckStatus.ERROR, mode), mode)
@@ -169,7 +169,8 @@ def _end(row: Row, where: str, tally: Tally) -> _End:
         found = f"{{rows}} trials ended as {mode}, and their tests passed"
         tally.note("resolved_all_the_same", where, found, "solved, as the tests say")
         return _End(Outcome.COMPLETE, (CheckStatus.PASS, ""), f"{mode}: but the tests passed")
-    return _End(outcome, (CheckStatus.PASS if resolved else CheckStatus.FAIL, ""), mode if mode != "unset" else "")
+    check = None if resolved is None else (CheckStatus.PASS if resolved else CheckStatus.FAIL, "")
+    return _End(outcome, check, mode if mode != "unset" else "")
 
 
 def _moment(row: Row, key: str, where: str, tally: Tally) -> datetime | None:

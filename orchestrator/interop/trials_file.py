@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from orchestrator.domain.errors import Fault, InvalidInput, NotFound
 from orchestrator.domain.untyped import storable
@@ -43,7 +43,7 @@ def read_lines(path: Path, tally: Tally) -> Iterator[Line]:
     with closing(raw):
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
-        stream: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw
+        stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
         try:
             yield from _rows(TextIOWrapper(stream, "utf-8-sig", newline=""), path, tally)
         except UnicodeDecodeError:

@@ -23,6 +23,8 @@ from orchestrator.storage.tables import (
 
 _FETCHED_ROWS = 2000
 
+Row = Mapping[str, Any]
+
 
 class Kind(StrEnum):
     """What a column holds. TIME is an aware datetime in UTC; any value may be None, which is unknown."""
@@ -160,10 +162,10 @@ def attempt_ids(database: Database, experiment: str) -> list[str]:
 class AttemptParts:
     """An attempt with what is needed to tell its story: rows as mappings by the names of their columns."""
 
-    attempt: Mapping[str, Any]
-    cell: Mapping[str, Any]
+    attempt: Row
+    cell: Row
     target: str
-    stages: Sequence[Mapping[str, Any]]
+    stages: Sequence[Row]
 
 
 def attempt_parts(database: Database, attempt_id: str) -> AttemptParts:
@@ -180,8 +182,12 @@ def attempt_parts(database: Database, attempt_id: str) -> AttemptParts:
         own = sa.select(attempts).where(attempts.c.id == attempt_id)
         mine = sa.select(stages).where(stages.c.attempt_id == attempt_id).order_by(stages.c.ordinal)
         return AttemptParts(
-            attempt=connection.execute(own).mappings().one(),
-            cell=connection.execute(sa.select(cells).where(cells.c.id == found.cell_id)).mappings().one(),
+            attempt=_row(connection.execute(own).one()),
+            cell=_row(connection.execute(sa.select(cells).where(cells.c.id == found.cell_id)).one()),
             target=found.label,
-            stages=connection.execute(mine).mappings().all(),
+            stages=[_row(stage) for stage in connection.execute(mine)],
         )
+
+
+def _row(found: sa.Row[Any]) -> Row:
+    return dict(found._mapping)

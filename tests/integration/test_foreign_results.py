@@ -96,7 +96,7 @@ def test_a_file_that_breaks_off_is_refused_and_what_was_read_is_not_lost(lab: La
 
 def test_past_runs_are_priced_again_and_a_model_without_a_price_is_refused(lab: Lab) -> None:
     (lab.root / "t.csv").write_text(
-        "submission,task,trial,resolved,in_tok,out_tok,cost_usd\n20250101_droid_big,x,1,1,1000000,10,3.5\n20250101_droid_big,x,2,1,,,\n"
+        "submission,task,trial,resolved,in_tok,out_tok,cost_usd\n20250101_droid_big,x,1,1,1000000,100,3.5\n20250101_droid_big,x,2,1,,,\n"
     )
     assert lab.bakeoff("import", "trials", "t.csv").code == ExitCode.OK
     (lab.root / "p.toml").write_text("[models.small]\ndated = 2026-01-01\ninput = 5.0\n")
@@ -113,15 +113,15 @@ def test_past_runs_are_priced_again_and_a_model_without_a_price_is_refused(lab: 
                 "stages": 2,
                 "before_usd_micros": 3_500_000,
                 "before_known": 1,
-                "after_usd_micros": 5_000_250,
+                "after_usd_micros": 5_002_500,
                 "after_known": 1,
                 "compared": 1,
-                "difference_usd_micros": 1_500_250,
+                "difference_usd_micros": 1_502_500,
                 "undivided": 1,
             }
         ],
     }
     shown = lab.bakeoff("reprice", "t", "--prices", "p.toml").out.splitlines()
     assert shown[1].startswith(
-        "  20250101_droid_big: 3.5000 USD (1 of 2 known) before, 5.0002 USD (1 of 2 known) now; +1.5003"
+        "  20250101_droid_big: 3.5000 USD (1 of 2 known) before, 5.0025 USD (1 of 2 known) now; +1.5025"
     )

@@ -44,6 +44,7 @@ def table(tmp_path: Path, *rows: str) -> Read:
         ("0", "agent_installation_failed", ("setup_failed", None)),
         ("1", "agent_installation_failed", ("setup_failed", None)),
         ("0", "unknown_agent_error", ("agent_error", "fail")),
+        ("", "agent_timeout", ("wall_timeout", None)),
         ("0", "context_length_exceeded", ("context_kill", "fail")),
         ("0", "moon_phase", ("interrupted", None)),
         ("maybe", "unset", ("complete", "error")),
