@@ -1,12 +1,13 @@
-"""import and export: what people bring along from other programs, and what they take back."""
+"""import: what people bring along from other programs."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from orchestrator.cli.common import as_json, chosen_experiment, emit, experiment_name, open_database
+from orchestrator.cli.common import as_json, emit, open_database
 from orchestrator.domain.base import check_name
 from orchestrator.domain.errors import ExitCode
 from orchestrator.interop.findings import Finding
@@ -17,11 +18,6 @@ from orchestrator.interop.findings import as_lines as findings_lines
 @click.group("import")
 def import_command() -> None:
     """Read experiments and results of other programs. Nothing of them is ever run."""
-
-
-@click.group("export")
-def export_command() -> None:
-    """Write results in the form of other programs."""
 
 
 def _overrides(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -107,35 +103,69 @@ def ralph_ledger_command(path: Path, name: str | None, as_json: bool) -> int:
     return ExitCode.OK
 
 
-@export_command.command("ralph")
-@experiment_name
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the two files.")
-@click.option("--force", is_flag=True, help="Write over files that are there.")
-def export_ralph_command(experiment: str | None, output: Path, force: bool) -> int:
-    """Write EXPERIMENT (default: the newest) as runs.jsonl and iterations.jsonl, with null for what is unknown."""
-    from orchestrator.clock import utc_now
-    from orchestrator.interop import ralph_export
-    from orchestrator.interop.ralph_import import write_texts
-    from orchestrator.storage.evidence import load_evidence
-    from orchestrator.storage.imports import kept_records
+@import_command.command("leaderboard")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--name", callback=_experiment_name, help="Of the experiment, for a single file; default: its own name."
+)
+@as_json
+def leaderboard_command(files: tuple[Path, ...], name: str | None, as_json: bool) -> int:
+    """Store published leaderboards, each of FILES as an experiment: aider's YAML, or a mapping with `rows`.
 
-    database = open_database()
-    name = chosen_experiment(database, experiment)
-    records = kept_records(database, name)
-    runs, iterations = (
-        ralph_export.kept(records) if records else ralph_export.told(load_evidence(database, name, utc_now()))
-    )
-    texts = {"runs.jsonl": ralph_export.lines(runs), "iterations.jsonl": ralph_export.lines(iterations)}
-    write_texts({output / file: text for file, text in texts.items()}, force=force)
-    click.echo(f"{output}: {len(runs)} runs, {len(iterations)} stages.")
+    Importing again adds only runs that are new.
+    """
+    from orchestrator.interop import leaderboard_import
+
+    if name and len(files) > 1:
+        raise click.UsageError("--name is for a single file")
+    boards = [leaderboard_import.read(file, name or _name_of(file)) for file in files]
+    told = [(board, leaderboard_import.store(open_database(), board)) for board in boards]
+    if as_json:
+        emit({"imports": [leaderboard_import.as_json(board, stored) for board, stored in told]})
+        return ExitCode.OK
+    for board, stored in told:
+        compared = f"{len(board.runs)} runs compared"
+        click.echo(f"{board.experiment}: {compared}, {stored.added} jobs added, {stored.known} were there already.")
+        _report(board.findings)
     return ExitCode.OK
 
 
-def _report(findings: list[Finding]) -> None:
+@import_command.command("trials")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", callback=_experiment_name, help="Of the experiment; default: the name of FILE.")
+@as_json
+def trials_command(file: Path, name: str | None, as_json: bool) -> int:
+    """Store a table of trials, FILE.csv or FILE.csv.gz, as an experiment: a row is a trial of a task.
+
+    Importing again adds only trials that are new.
+    """
+    from orchestrator.clock import utc_now
+    from orchestrator.interop import trials
+    from orchestrator.interop.tally import Tally
+    from orchestrator.interop.trials_file import read_lines
+    from orchestrator.storage.imports import store_imported
+
+    chosen, tally, counts = name or _name_of(file), Tally(), trials.Counts()
+    found = trials.to_results(chosen, file.name, read_lines(file, tally), tally, counts)
+    stored = store_imported(open_database(), name=chosen, source=trials.SOURCE, runs=found, now=utc_now())
+    trials.note_missing(counts, tally)
+    findings = tally.findings()
+    if as_json:
+        read = {"trials": counts.rows, "infra": counts.infra, "not_judged": counts.unjudged}
+        emit({"experiment": chosen, **stored._asdict(), **read, "findings": findings_json(findings)})
+        return ExitCode.OK
+    click.echo(f"{chosen}: {stored.added} trials added, {stored.known} were there already.")
+    click.echo(f"{counts.infra} of {counts.rows} are not in quality, {counts.unjudged} were not judged.")
+    _report(findings)
+    return ExitCode.OK
+
+
+def _report(findings: Sequence[Finding]) -> None:
     for line in findings_lines(findings):
         click.echo(line)
 
 
 def _name_of(file: Path) -> str:
-    stem = file.absolute().parent.name if file.stem == "experiment" else file.stem.removeprefix("experiment_")
+    plain = file.name.removesuffix(".gz").rpartition(".")[0] or file.name
+    stem = file.absolute().parent.name if plain == "experiment" else plain.removeprefix("experiment_")
     return re.sub(r"[^A-Za-z0-9._-]|\.\.+", "-", stem).strip("-._")[:64] or "ralph"

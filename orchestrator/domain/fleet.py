@@ -63,6 +63,12 @@ class ModelPrices(Model):
         return Prices(**self.model_dump())
 
 
+class PriceTable(Model):
+    """List prices by the models' own names, as providers know them: what past runs are priced with again."""
+
+    models: dict[str, ModelPrices] = Field(min_length=1)
+
+
 LeasePolicy = Literal["attempt", "stage"]
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.domain.errors import Fault, InvalidInput
 from orchestrator.domain.experiment import BUILT_IN_AGENTS, Experiment, is_remote
-from orchestrator.domain.fleet import Fleet
+from orchestrator.domain.fleet import Fleet, PriceTable
 from orchestrator.domain.matrix import NOTHING_GIVEN, Given
 from orchestrator.files.axes import check_limits, check_matrix, check_rules
 from orchestrator.files.cross import (
@@ -30,7 +30,7 @@ from orchestrator.files.tree import Data, Tree, check_values
 from orchestrator.files.words import mapping, note_validation, sequence, show
 from orchestrator.files.yaml_tree import parse_yaml
 
-__all__ = ["Loaded", "load_experiment", "load_fleet"]
+__all__ = ["Loaded", "load_experiment", "load_fleet", "load_prices"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -79,13 +79,22 @@ def load_experiment(path: Path | str, *, agents: Collection[str] = BUILT_IN_AGEN
 
 def load_fleet(path: Path | str) -> Fleet:
     """Read a fleet file. Raises InvalidInput with every fault in it."""
-    tree = _read_fleet(Path(path))
+    tree = _read_toml(Path(path))
     fleet = _validate(tree, Fleet)
     check_fleet(tree)
     check_windows(tree)
     _raise_faults(tree.faults)
     assert fleet is not None  # no faults
     return fleet
+
+
+def load_prices(path: Path | str) -> PriceTable:
+    """Read a table of prices. Raises InvalidInput with every fault in it."""
+    tree = _read_toml(Path(path))
+    table = _validate(tree, PriceTable)
+    _raise_faults(tree.faults)
+    assert table is not None  # no faults
+    return table
 
 
 def _read_experiment(path: Path) -> Tree:
@@ -98,7 +107,7 @@ def _read_experiment(path: Path) -> Tree:
     return tree
 
 
-def _read_fleet(path: Path) -> Tree:
+def _read_toml(path: Path) -> Tree:
     tree = Tree(str(path))
     text = read_text(path, tree)
     if text is not None:
@@ -123,7 +132,7 @@ def _fleet_of(tree: Tree, path: Path) -> Tree | None:
             accepted="a path from this file",
         )
         return None
-    return _read_fleet(place)
+    return _read_toml(place)
 
 
 def _validate(tree: Tree, model: type[M]) -> M | None:

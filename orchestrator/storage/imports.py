@@ -1,8 +1,10 @@
 """Results that another program made: stored as an experiment of their own that nothing here ever runs."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -12,7 +14,7 @@ from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import AttemptState, JobState
 from orchestrator.storage.bulk import insert_many
 from orchestrator.storage.engine import Database, one_at_a_time
-from orchestrator.storage.tables import attempts, cells, events, experiments, jobs, stages, targets
+from orchestrator.storage.tables import attempts, cells, checks, events, experiments, jobs, stages, targets
 
 # No worker serves it, and no job in it can be asked for another try.
 IMPORTED_QUEUE = "imported"
@@ -20,18 +22,18 @@ IMPORTED_QUEUE = "imported"
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedStage:
-    """A stage as a row, and the original record of it."""
+    """A stage as a row, and the original record of it, None where the run's own tells it."""
 
     values: Mapping[str, Any]
-    record: Mapping[str, Any]
+    record: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedRun:
     """A run that ended elsewhere. `attempt_id` is made from its own name, so that it is stored once.
 
-    `target` and `cell` are what is stored of them, by their hashes; `values` are columns of the attempt and
-    `record` the original summary, None when there was none.
+    `target` and `cell` are what is stored of them, by their hashes; `values` are columns of the attempt, `check`
+    those of what judged its work, None where nothing did, and `record` the original summary, None without one.
     """
 
     attempt_id: str
@@ -46,7 +48,8 @@ class ImportedRun:
     ended_at: datetime
     values: Mapping[str, Any]
     record: Mapping[str, Any] | None
-    stages: tuple[ImportedStage, ...]
+    stages: tuple[ImportedStage, ...] = ()
+    check: Mapping[str, Any] | None = None
 
 
 class Stored(NamedTuple):
@@ -56,22 +59,29 @@ class Stored(NamedTuple):
     known: int
 
 
-def store_imported(
-    database: Database, *, name: str, source: str, runs: Sequence[ImportedRun], now: datetime
-) -> Stored:
-    """Store the runs that are not there yet, in one transaction. Safe to repeat.
+# Runs per transaction: a scheduler on the same database waits for no more than these.
+_BATCH = 1000
 
+
+def store_imported(
+    database: Database, *, name: str, source: str, runs: Iterable[ImportedRun], now: datetime
+) -> Stored:
+    """Store the runs that are not there yet. Safe to repeat: what an interrupted import left out is added then.
+
+    `runs` may be an iterator that is read as it goes; all of them have the same columns.
     Raises Conflict for the name of an experiment that is none of `source`'s.
     """
-    with database.write() as connection:
-        one_at_a_time(connection, f"experiment {name}")
-        experiment_id = _experiment(connection, name, source, now)
-        mine = sa.select(jobs.c.id).where(jobs.c.experiment_id == experiment_id)
-        known = set(connection.execute(sa.select(attempts.c.id).where(attempts.c.job_id.in_(mine))).scalars())
-        new = [run for run in runs if run.attempt_id not in known]
-        for run in new:
-            _store_run(connection, experiment_id, run)
-    return Stored(len(new), len(runs) - len(new))
+    given, added, count = iter(runs), 0, 0
+    places: _Places = {}
+    batch = list(islice(given, _BATCH))
+    while True:
+        with database.write() as connection:
+            one_at_a_time(connection, f"experiment {name}")
+            added += _store_batch(connection, _experiment(connection, name, source, now), batch, places)
+        count += len(batch)
+        batch = list(islice(given, _BATCH))
+        if not batch:
+            return Stored(added, count - added)
 
 
 def _experiment(connection: sa.Connection, name: str, source: str, now: datetime) -> int:
@@ -82,42 +92,89 @@ def _experiment(connection: sa.Connection, name: str, source: str, now: datetime
         values = {"name": name, "file_text": "", "spec": {"imported": source}, "seed": 0}
         insert = experiments.insert().values(created_at=now, submitted_at=now, **values)
         return int(connection.execute(insert.returning(experiments.c.id)).scalar_one())
-    if found.spec.get("imported") != source:
-        raise Conflict(f"there is an experiment {name!r} that was run here: --name gives the import another name")
+    there = found.spec.get("imported")
+    if there != source:
+        made = f"was imported from {there}" if there else "was run here"
+        raise Conflict(f"there is an experiment {name!r} that {made}: --name gives the import another name")
     return int(found.id)
 
 
-def _store_run(connection: sa.Connection, experiment_id: int, run: ImportedRun) -> None:
-    target_id = _the_one(
-        connection,
-        targets,
-        {"experiment_id": experiment_id, "content_hash": run.target_hash},
-        run.target,
+class _Place(NamedTuple):
+    target_id: int
+    cell_id: int
+
+
+# By the hashes of target and cell.
+_Places = dict[tuple[str, str], _Place]
+
+
+def _store_batch(
+    connection: sa.Connection, experiment_id: int, batch: Sequence[ImportedRun], known_places: _Places
+) -> int:
+    """Store the new ones of a batch; returns how many."""
+    there = sa.select(attempts.c.id).where(attempts.c.id.in_([run.attempt_id for run in batch]))
+    known = set(connection.execute(there).scalars())
+    new = list({run.attempt_id: run for run in reversed(batch) if run.attempt_id not in known}.values())[::-1]
+    if not new:
+        return 0
+    places = [_place(connection, experiment_id, run, known_places) for run in new]
+    ids = _insert_jobs(connection, experiment_id, new, [place.cell_id for place in places])
+    insert_many(connection, attempts, (_attempt(run, job_id) for run, job_id in zip(new, ids, strict=True)))
+    insert_many(
+        connection, stages, ({"attempt_id": run.attempt_id, **one.values} for run in new for one in run.stages)
     )
-    cell_id = _the_one(
-        connection,
-        cells,
-        {"experiment_id": experiment_id, "cell_hash": run.cell_hash},
-        {"target_id": target_id, **run.cell},
-    )
-    repeats = sa.select(sa.func.coalesce(sa.func.max(jobs.c.repeat), 0)).where(jobs.c.cell_id == cell_id)
-    places = sa.select(sa.func.count()).where(jobs.c.experiment_id == experiment_id)
-    job = {
-        "experiment_id": experiment_id,
-        "cell_id": cell_id,
-        "repeat": connection.execute(repeats).scalar_one() + 1,
-        "state": run.state,
-        "position": connection.execute(places).scalar_one(),
-        "needs": "",
-        "queue": IMPORTED_QUEUE,
-        "attempts": 1,
-        "outcome": run.outcome,
-        "detail": run.detail,
-        "created_at": run.started_at,
-        "finished_at": run.ended_at,
-    }
-    job_id = connection.execute(jobs.insert().values(job).returning(jobs.c.id)).scalar_one()
-    attempt = {
+    insert_many(connection, checks, (_check(run, place) for run, place in zip(new, places, strict=True) if run.check))
+    insert_many(connection, events, (record for run in new for record in _records(run)))
+    return len(new)
+
+
+def _place(connection: sa.Connection, experiment_id: int, run: ImportedRun, known: _Places) -> _Place:
+    if (found := known.get((run.target_hash, run.cell_hash))) is None:
+        target = {"experiment_id": experiment_id, "content_hash": run.target_hash}
+        target_id = _the_one(connection, targets, target, run.target)
+        cell = {"experiment_id": experiment_id, "cell_hash": run.cell_hash}
+        cell_id = _the_one(connection, cells, cell, {"target_id": target_id, **run.cell})
+        found = known[(run.target_hash, run.cell_hash)] = _Place(target_id, cell_id)
+    return found
+
+
+def _insert_jobs(
+    connection: sa.Connection, experiment_id: int, runs: Sequence[ImportedRun], cell_ids: Sequence[int]
+) -> list[int]:
+    """One job for each run, as the next repeat of its cell; returns their ids."""
+    mine = jobs.c.cell_id.in_(set(cell_ids))
+    last = sa.select(jobs.c.cell_id, sa.func.max(jobs.c.repeat)).where(mine).group_by(jobs.c.cell_id)
+    repeats = Counter({row[0]: row[1] for row in connection.execute(last)})
+    # By id, so that it is found without counting; the order alone matters, and it never goes back.
+    position = int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(jobs.c.id), 0))).scalar_one())
+    keys, rows = [], []
+    for place, (run, cell_id) in enumerate(zip(runs, cell_ids, strict=True), position):
+        repeats[cell_id] += 1
+        keys.append((cell_id, repeats[cell_id]))
+        rows.append(
+            {
+                "experiment_id": experiment_id,
+                "cell_id": cell_id,
+                "repeat": repeats[cell_id],
+                "state": run.state,
+                "position": place,
+                "needs": "",
+                "queue": IMPORTED_QUEUE,
+                "attempts": 1,
+                "outcome": run.outcome,
+                "detail": run.detail,
+                "created_at": run.started_at,
+                "finished_at": run.ended_at,
+            }
+        )
+    insert_many(connection, jobs, rows)
+    made = sa.select(jobs.c.cell_id, jobs.c.repeat, jobs.c.id).where(mine, jobs.c.position >= position)
+    ids = {(row[0], row[1]): int(row[2]) for row in connection.execute(made)}
+    return [ids[key] for key in keys]
+
+
+def _attempt(run: ImportedRun, job_id: int) -> dict[str, Any]:
+    return {
         "id": run.attempt_id,
         "job_id": job_id,
         "number": 1,
@@ -134,9 +191,10 @@ def _store_run(connection: sa.Connection, experiment_id: int, run: ImportedRun) 
         "detail": run.detail,
         **run.values,
     }
-    connection.execute(attempts.insert().values(attempt))
-    insert_many(connection, stages, ({"attempt_id": run.attempt_id, **stage.values} for stage in run.stages))
-    insert_many(connection, events, _records(run))
+
+
+def _check(run: ImportedRun, place: _Place) -> dict[str, Any]:
+    return {"attempt_id": run.attempt_id, "kind": "final", "target_id": place.target_id, **(run.check or {})}
 
 
 def _the_one(connection: sa.Connection, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> int:
@@ -152,7 +210,7 @@ def _the_one(connection: sa.Connection, table: sa.Table, key: Mapping[str, Any],
 def _records(run: ImportedRun) -> list[dict[str, Any]]:
     """The original lines as events: what has no column of its own is not lost."""
     rows = [("InnerRunRecord", None, run.record)] if run.record is not None else []
-    rows += [("InnerStageRecord", stage.values["ordinal"], stage.record) for stage in run.stages]
+    rows += [("InnerStageRecord", stage.values["ordinal"], stage.record) for stage in run.stages if stage.record]
     return [
         {
             "attempt_id": run.attempt_id,
@@ -160,7 +218,7 @@ def _records(run: ImportedRun) -> list[dict[str, Any]]:
             "stage_ordinal": ordinal,
             "at": run.ended_at,
             "kind": kind,
-            "data": dict(record or {}),
+            "data": dict(record),
         }
         for seq, (kind, ordinal, record) in enumerate(rows, 1)
     ]
