@@ -392,6 +392,9 @@ class Attempt:
             protected_changes=len(work.tampering.changes) if work.tampering else None,
             protected_counted=len(work.tampering.counting) if work.tampering else None,
         )
+        if (resumed := work.resumed) is not None:
+            earlier = resumed.earlier.attempt_id
+            result = replace(result, resumed_from=earlier, resumed_stages=resumed.last_ordinal)
         if tree is not None:
             try:
                 result = with_figures(result, tree)

@@ -181,6 +181,22 @@ def test_a_lease_expires_only_with_the_heartbeat_that_was_seen(database: Databas
     assert attempts.live_beats(database) == []
 
 
+def test_what_an_attempt_built_on_is_on_record_however_it_ends(database: Database) -> None:
+    """Also when the database was away as it went to work, and when a scheduler ends it who knows nothing of it."""
+    add(database, [POOL, POOL], capacities={POOL: 2})
+    told_late, expired = start(database)
+    said = replace(COMPLETE, resumed_from="e" * 32, resumed_stages=2)
+    attempts.finish(database, told_late.attempt_id, said, NOW)
+    attempts.advance(database, expired.attempt_id, "prepare")
+    attempts.advance(database, expired.attempt_id, "work", resumed_from="f" * 32, resumed_stages=1)
+    [seen] = attempts.live_beats(database)
+    assert attempts.expire(database, seen, "silent", NOW)
+    columns = sa.select(tables.attempts.c.resumed_from, tables.attempts.c.resumed_stages)
+    with database.read() as connection:
+        found = connection.execute(columns.order_by(tables.attempts.c.job_id)).all()
+    assert [tuple(row) for row in found] == [("e" * 32, 2), ("f" * 32, 1)]
+
+
 def test_infrastructure_gets_a_bounded_number_of_tries(database: Database) -> None:
     [one] = add(database, [A], capacities={A: 1}, max_infra=3)
     for expected in ("ready", "ready", "failed"):

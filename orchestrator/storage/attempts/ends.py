@@ -42,6 +42,7 @@ class End(NamedTuple):
 
 
 _NOT_COLUMNS = ("checks", "artifacts", "changes", "wake_at", "resource", "answered")
+_KNOWN_BEFORE = ("resumed_from", "resumed_stages")
 _RESULT_COLUMNS = tuple(f.name for f in fields(AttemptResult) if f.name not in _NOT_COLUMNS)
 _ENDING = (
     sa.select(
@@ -84,6 +85,8 @@ _END = (
         ended_at=sa.bindparam("now"),
         parked_until=sa.bindparam("parked_until"),
         **{name: sa.bindparam(f"new_{name}") for name in _RESULT_COLUMNS},
+        # Who expires an attempt does not know: what it said itself stays.
+        **{name: sa.func.coalesce(sa.bindparam(f"new_{name}"), attempts.c[name]) for name in _KNOWN_BEFORE},
     )
 )
 _MOVED_COLUMNS = ("state", "infra_attempts", "outcome", "detail", "waiting_reason", "wake_at", "finished_at")

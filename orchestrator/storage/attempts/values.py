@@ -109,6 +109,9 @@ class AttemptResult:
     protected_changes: int | None = None
     protected_counted: int | None = None
     final_text: str | None = None
+    # Said again at the end: the database may have been away when the attempt went to work.
+    resumed_from: str | None = None
+    resumed_stages: int | None = None
     wake_at: datetime | None = None
     # The account or pool of the last stage, and those that answered a model request: what the breakers go by.
     resource: str | None = None
