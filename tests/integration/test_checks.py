@@ -375,6 +375,24 @@ def test_names_and_content_that_no_table_expects_are_read_right(job: JobTree) ->
     assert found.changes[0].weakening == Weakening(tests_removed=1, asserts_removed=1)
 
 
+def test_what_setup_runs_and_modes_are_seen(job: JobTree) -> None:
+    tree = job.paths.tree
+    for name in ("tests/run", "tools/prepare.sh", "tools/other.sh"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_text("as it was\n")
+    job.baseline(at_epoch_seconds=0)
+    (tree / "tests/run").chmod(0o755)
+    for name in ("tools/prepare.sh", "tools/other.sh"):
+        (tree / name).write_text("touch tests/run\n")
+    job.commit_stage("s", at_epoch_seconds=0)
+    setup = "sh tools/prepare.sh"  # it runs before the checks too
+    target = TargetSpec(label="t", source="x", base="main", sha=job.base, task_text="", setup=setup)
+    assert [(one.path, one.kind.value, one.status.value) for one in find_tampering(job, target).counting] == [
+        ("tests/run", "test", "M"),
+        ("tools/prepare.sh", "check", "M"),
+    ]
+
+
 # -- runs and cases --
 
 
