@@ -479,6 +479,28 @@ def test_a_check_that_fills_the_disk_fails_and_gives_the_room_back(
         small.close()
 
 
+@pytest.mark.parametrize("hidden_too", [False, True])
+def test_a_check_that_blows_its_log_up_is_judged_without_it(
+    job: JobTree, frame: CommandFrame, hidden_too: bool
+) -> None:
+    log = "$TMPDIR/../logs/*.log" if hidden_too else "../../logs/*.log"
+    check = PinnedCheck(run=f"echo it; truncate -s 100G {log}; exit 3", hidden=hidden_too)
+    (result,) = run(job, frame, {"x": check}, Brought())
+    assert summary([result]) == [("x", "fail", 3, "exit code 3")]
+    assert result.last is not None
+    assert result.last.log_sha256 is None
+
+
+def test_a_checkout_that_cannot_be_removed_takes_no_verdict_away(
+    job: JobTree, frame: CommandFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(f"immutable: {path}")
+
+    monkeypatch.setattr("workers.checks.remove_tree", refuse)
+    assert summary(judge(job, frame, x="exit 3")) == [("x", "fail", 3, "exit code 3")]
+
+
 def test_a_check_that_takes_its_logs_away_is_judged_like_any_other(
     job: JobTree, frame: CommandFrame, tmp_path: Path
 ) -> None:
