@@ -184,7 +184,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 def _discard(path: Path) -> None:
     if _is_real_dir(path):
-        shutil.rmtree(path)
+        remove_tree(path)
     else:
         path.unlink(missing_ok=True)
 
