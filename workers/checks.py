@@ -16,7 +16,7 @@ from pathlib import Path
 from orchestrator.domain.check import CheckStatus, PinnedCheck, goes_on, verdict
 from orchestrator.domain.hidden import HiddenFile
 from workers.check_run import CheckRun, end_reason, judge_run
-from workers.command import CommandEnd, CommandFrame, run_command, shell
+from workers.command import MAX_LOG_BYTES, CommandEnd, CommandFrame, run_command, shell
 from workers.disk import remove_tree
 from workers.worktrees.collect import clean_checkout
 from workers.worktrees.folders import JobPaths
@@ -28,6 +28,8 @@ log = logging.getLogger("bakeoff.worker")
 
 _SCENE = "checks-"
 _MAX_REPLACED = 50
+# With the two lines that say that it was cut.
+_LARGEST_LOG_BYTES = MAX_LOG_BYTES + 1024
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -108,8 +110,16 @@ def run_checks(
         scene = _Scene(paths, job.paths.logs, kind, frame, env, keep, brought)
         return scene.all(checks, setup, setup_timeout_seconds)
     finally:
-        if os.path.lexists(paths.run):
-            remove_tree(paths.run)
+        _remove(paths.run)
+
+
+def _remove(scene: Path) -> None:
+    """Code that makes its checkout last cannot take its verdict away; whoever comes next tries again."""
+    try:
+        if os.path.lexists(scene):
+            remove_tree(scene)
+    except OSError as error:
+        log.warning("checks_left folder=%s error=%s", scene, error)
 
 
 def sweep_scenes(paths: JobPaths) -> None:
@@ -202,7 +212,8 @@ class _Scene:
             return CheckRun(status=CheckStatus.ERROR, reason="no room left on the disk for its output")
         if end.order is not None:
             self._stop = f"{end.order.outcome}: {end.order.detail}"
-        whole = log.is_file() and not log.is_symlink()  # a check may take its own log away: its verdict stands
+        # A check may take its own log away, or make it larger than any memory: its verdict stands.
+        whole = log.is_file() and not log.is_symlink() and log.stat().st_size <= _LARGEST_LOG_BYTES
         output, kept = (log.read_bytes(), self._keep(log)) if whole else (b"", None)
         return judge_run(check, end, tree=self._paths.tree, output=output, log_sha256=kept)
 

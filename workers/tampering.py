@@ -41,7 +41,7 @@ class Tampering(NamedTuple):
 def find_tampering(job: JobTree, target: TargetSpec) -> Tampering:
     """Compare the last commit with what setup left. Raises GitError."""
     changed = changed_files(job)
-    commands = named_in(check.run for check in target.checks.values())
+    commands = named_in([*(check.run for check in target.checks.values()), target.setup or ""])
     kinds: dict[str, ChangeKind] = {}
     for path, _ in changed:
         if (kind := kind_of(path, target.protected, commands)) is not None:

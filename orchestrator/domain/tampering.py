@@ -27,7 +27,7 @@ class ChangeKind(StrEnum):
     """What a changed path is."""
 
     PROTECTED = "protected"  # named by the user
-    CHECK = "check"  # named in a check's command
+    CHECK = "check"  # named in the command of a check, or of setup, which runs before them
     CI = "ci"
     TEST = "test"
     BUILD = "build"

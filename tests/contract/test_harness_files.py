@@ -100,6 +100,17 @@ def test_pipes_devices_and_folders_are_not_read(tmp_path: Path) -> None:
     assert told(one) == []
 
 
+def test_a_file_larger_than_anybody_reads_holds_no_launch_up(tmp_path: Path) -> None:
+    path = tmp_path / "iterations.jsonl"
+    with path.open("wb") as file:
+        file.truncate(1 << 42)  # one hole
+    tail = Tail(path, complete=lambda _: False, max_lines=10)
+    assert tail.read() == []
+    with path.open("ab") as file:
+        file.write(b"first\nsecond\n")
+    assert tail.read() == [b"first", b"second"]
+
+
 def test_a_line_without_an_end_is_given_up(tmp_path: Path) -> None:
     one, path = files(tmp_path), tmp_path / "iterations.jsonl"
     for _ in range(3):

@@ -375,6 +375,24 @@ def test_names_and_content_that_no_table_expects_are_read_right(job: JobTree) ->
     assert found.changes[0].weakening == Weakening(tests_removed=1, asserts_removed=1)
 
 
+def test_what_setup_runs_and_modes_are_seen(job: JobTree) -> None:
+    tree = job.paths.tree
+    for name in ("tests/run", "tools/prepare.sh", "tools/other.sh"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_text("as it was\n")
+    job.baseline(at_epoch_seconds=0)
+    (tree / "tests/run").chmod(0o755)
+    for name in ("tools/prepare.sh", "tools/other.sh"):
+        (tree / name).write_text("touch tests/run\n")
+    job.commit_stage("s", at_epoch_seconds=0)
+    setup = "sh tools/prepare.sh"  # it runs before the checks too
+    target = TargetSpec(label="t", source="x", base="main", sha=job.base, task_text="", setup=setup)
+    assert [(one.path, one.kind.value, one.status.value) for one in find_tampering(job, target).counting] == [
+        ("tests/run", "test", "M"),
+        ("tools/prepare.sh", "check", "M"),
+    ]
+
+
 # -- runs and cases --
 
 
@@ -459,6 +477,28 @@ def test_a_check_that_fills_the_disk_fails_and_gives_the_room_back(
         assert not (job.paths.run / "checks-final").exists()
     finally:
         small.close()
+
+
+@pytest.mark.parametrize("hidden_too", [False, True])
+def test_a_check_that_blows_its_log_up_is_judged_without_it(
+    job: JobTree, frame: CommandFrame, hidden_too: bool
+) -> None:
+    log = "$TMPDIR/../logs/*.log" if hidden_too else "../../logs/*.log"
+    check = PinnedCheck(run=f"echo it; truncate -s 100G {log}; exit 3", hidden=hidden_too)
+    (result,) = run(job, frame, {"x": check}, Brought())
+    assert summary([result]) == [("x", "fail", 3, "exit code 3")]
+    assert result.last is not None
+    assert result.last.log_sha256 is None
+
+
+def test_a_checkout_that_cannot_be_removed_takes_no_verdict_away(
+    job: JobTree, frame: CommandFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(f"immutable: {path}")
+
+    monkeypatch.setattr("workers.checks.remove_tree", refuse)
+    assert summary(judge(job, frame, x="exit 3")) == [("x", "fail", 3, "exit code 3")]
 
 
 def test_a_check_that_takes_its_logs_away_is_judged_like_any_other(

@@ -156,6 +156,26 @@ def test_planting_into_our_own_git_directory_does_not_help_either(job: JobTree, 
     trap.assert_silent()
 
 
+def test_a_deep_folder_in_our_git_directory_costs_no_work(job: JobTree) -> None:
+    (job.paths.git / "hooks").mkdir(exist_ok=True)
+    deep = f"cd {job.paths.git}/hooks && for _ in {{1..1500}}; do mkdir d && cd d || exit 1; done"
+    subprocess.run(["bash", "-c", deep], check=True)
+    (job.paths.tree / "work").write_text("mine\n")
+    assert job.commit_stage("s", at_epoch_seconds=0)
+
+
+def test_huge_files_in_our_git_directory_fill_no_memory(job: JobTree) -> None:
+    with (job.paths.git / "config").open("wb") as file:
+        file.truncate(1 << 42)
+    (job.paths.tree / "work").write_text("mine\n")
+    assert job.commit_stage("s", at_epoch_seconds=0)
+    with (job.paths.git / job.branch_ref).open("wb") as file:
+        file.truncate(1 << 42)
+    job.release()
+    with pytest.raises(GitError, match="was not prepared to the end"):
+        job.reopen()
+
+
 def test_the_hosts_own_git_settings_do_not_count(job: JobTree, trap: Trap, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

@@ -6,12 +6,15 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 # Per look: what is more waits for the next one.
 _LOOK_BYTES = 8 * 1024 * 1024
 # A line that is longer is no record.
 _LINE_BYTES = 1024 * 1024
+# Of what an earlier stage left so much is read: a file with a hole can be larger than anybody could read.
+_KNOWN_BYTES = 64 * 1024 * 1024
 # By its first bytes a file is known to be the one that was read so far.
 _HEAD_BYTES = 256
 
@@ -37,10 +40,12 @@ class Tail:
         self._given = Counter[bytes]()  # by digest, in all
         self._passed = Counter[bytes]()  # by digest, since the file was last begun
         self.read()
-        while self.new_bytes:
+        while self.new_bytes and self._offset < _KNOWN_BYTES:
             self.read()
+        if self.new_bytes:
+            self._skip_to_end()
         # Whoever tore a line is dead: what is written behind it is a line of its own.
-        self._rest, self._left = b"", max_lines
+        self._rest, self._too_long, self._left = b"", False, max_lines
 
     @property
     def torn(self) -> bool:
@@ -59,6 +64,12 @@ class Tail:
             lines.append(self._rest)
             self._rest = b""
         return self._fresh([line for line in lines if line.strip()])
+
+    def _skip_to_end(self) -> None:
+        with suppress(OSError):
+            about = self.path.stat()
+            if stat.S_ISREG(about.st_mode):
+                self._offset = max(self._offset, about.st_size)
 
     def _skip(self, line: bytes) -> bool:
         too_long, self._too_long = self._too_long or len(line) > _LINE_BYTES, False

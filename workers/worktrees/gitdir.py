@@ -16,6 +16,7 @@ from workers.disk import remove_tree
 from workers.worktrees.git import GitError
 
 _SHA = re.compile(r"[0-9a-f]{40}")
+_REF_BYTES = 256
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = {bare}\n"
 # `text`, `filter` and the rest decide how git alters content between tree and object. Bytes stay bytes here, in both
@@ -147,7 +148,8 @@ def write_ref(git_dir: Path, ref: str, sha: str) -> None:
 def read_ref(git_dir: Path, ref: str) -> str | None:
     """The object that a ref written by `write_ref` names; None when there is none."""
     try:
-        text = (git_dir / ref).read_text("ascii", "replace").strip()
+        with (git_dir / ref).open("rb") as file:
+            text = file.read(_REF_BYTES).decode("ascii", "replace").strip()
     except FileNotFoundError:
         return None
     return text if is_sha(text) else None
@@ -168,7 +170,8 @@ def _alternates(objects: Sequence[Path]) -> str:
 
 def _put_if_other(path: Path, text: str) -> None:
     wanted = os.fsencode(text)
-    if path.is_symlink() or not path.is_file() or path.read_bytes() != wanted:
+    same_size = path.is_file() and path.stat().st_size == len(wanted)  # whoever wrote it may have left a huge one
+    if path.is_symlink() or not same_size or path.read_bytes() != wanted:
         _replace(path, wanted)
 
 
@@ -181,7 +184,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 def _discard(path: Path) -> None:
     if _is_real_dir(path):
-        shutil.rmtree(path)
+        remove_tree(path)
     else:
         path.unlink(missing_ok=True)
 
