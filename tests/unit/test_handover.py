@@ -50,9 +50,21 @@ def test_a_session_that_could_not_be_taken_up_is_no_iteration_and_keeps_the_note
 
 def test_what_was_nobodys_failure_is_none_when_it_is_read_from_the_record_either() -> None:
     kept = KeptStage(
-        **{"ordinal": 1, "stage": "run", "role": "build", "task": None, "detail": "", "answer": "", "changed": False},
-        **{"outcome": Outcome.QUOTA_PARKED, "handover": "half is done", "session_id": None, "commit_sha": None},
-        **{"checks": None, "context_percent": None, "tokens": 0, "spent_usd_micros": 0},
+        ordinal=1,
+        stage="run",
+        role="build",
+        task=None,
+        outcome=Outcome.QUOTA_PARKED,
+        detail="",
+        answer="",
+        changed=False,
+        handover="half is done",
+        session_id=None,
+        commit_sha=None,
+        checks=None,
+        context_percent=None,
+        tokens=0,
+        spent_usd_micros=0,
     )
     history = history_of([kept, replace(kept, ordinal=2, outcome=Outcome.AGENT_ERROR, handover="")])
     assert list(settled(history)) == []
