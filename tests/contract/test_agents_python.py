@@ -50,7 +50,12 @@ def _of(events: list[Event], *kinds: type) -> list[Event]:
 def test_aider_s_key_prices_and_window_go_by_files(tmp_path: Path) -> None:
     launch = _launch("aider", tmp_path)
     secrets = Path(_after(launch, "--env-file"))
-    assert secrets.read_text() == "OPENAI_API_KEY=gateway-token\nOPENAI_API_BASE=http://127.0.0.1:1/a/b/v1\n"
+    told = dict(line.split("=", 1) for line in secrets.read_text().splitlines())
+    server = {"OPENAI_API_KEY": "gateway-token", "OPENAI_API_BASE": "http://127.0.0.1:1/a/b/v1"}
+    # Its own variables win over a configuration file of the repository.
+    assert told == server | {f"AIDER_{name}": value for name, value in server.items()} | dict.fromkeys(
+        ("AIDER_WEAK_MODEL", "AIDER_EDITOR_MODEL"), "openai/scripted-model"
+    )
     assert secrets.stat().st_mode & 0o077 == 0
     assert json.loads(Path(_after(launch, "--model-metadata-file")).read_text()) == {
         "openai/scripted-model": {

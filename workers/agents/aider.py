@@ -138,7 +138,11 @@ def _write(context: StageContext, kind: str, content: str) -> Path:
 
 
 def _env_file(context: StageContext) -> str:
-    return f"OPENAI_API_KEY={context.api_key}\nOPENAI_API_BASE={context.base_url}/v1\n"
+    """Key, address and models by its own variables too: those win over a repository's `.aider.conf.yml`."""
+    server = {"OPENAI_API_KEY": context.api_key, "OPENAI_API_BASE": f"{context.base_url}/v1"}
+    models = dict.fromkeys(("AIDER_WEAK_MODEL", "AIDER_EDITOR_MODEL"), f"openai/{context.model.name}")
+    values = server | {f"AIDER_{name}": value for name, value in server.items()} | models
+    return "".join(f"{name}={value}\n" for name, value in values.items())
 
 
 def _metadata(context: StageContext) -> Mapping[str, object]:

@@ -84,9 +84,9 @@ _END = (
         waits_for=None,
         ended_at=sa.bindparam("now"),
         parked_until=sa.bindparam("parked_until"),
-        **{name: sa.bindparam(f"new_{name}") for name in _RESULT_COLUMNS},
+        **{name: sa.bindparam(f"new_{name}") for name in _RESULT_COLUMNS}
         # Who expires an attempt does not know: what it said itself stays.
-        **{name: sa.func.coalesce(sa.bindparam(f"new_{name}"), attempts.c[name]) for name in _KNOWN_BEFORE},
+        | {name: sa.func.coalesce(sa.bindparam(f"new_{name}"), attempts.c[name]) for name in _KNOWN_BEFORE},
     )
 )
 _MOVED_COLUMNS = ("state", "infra_attempts", "outcome", "detail", "waiting_reason", "wake_at", "finished_at")
