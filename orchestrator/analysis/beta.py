@@ -1,4 +1,4 @@
-"""Exact tails and quantiles of the binomial, beta and t distributions, without a statistics package."""
+"""The beta distribution, on which exact binomial intervals and quantiles of t rest, without a statistics package."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -56,11 +56,6 @@ def t_quantile(share: float, degrees: float) -> float:
     """
     x = beta_quantile(2 * (1 - share), degrees / 2, 0.5)
     return sqrt(degrees * (1 - x) / max(x, _TINY))
-
-
-def binomial_at_least(successes: int, n: int, chance: float) -> float:
-    """Probability of `successes` or more out of n."""
-    return 1.0 if successes <= 0 else beta_cdf(chance, successes, n - successes + 1) if successes <= n else 0.0
 
 
 def _bisect(rising: Callable[[float], float], wanted: float, low: float, high: float) -> float:
