@@ -70,7 +70,8 @@ def test_one_profile_and_none() -> None:
 
     assert found.pairs == ()
     assert _rows(found, "robust") == _rows(found, "pairs") == _rows(found, "frontier") == []
-    assert _study([]).certainty == _study([]).pairs == ()
+    empty = _study([])
+    assert (empty.certainty, empty.pairs) == ((), ())
 
 
 def test_the_same_rows_give_the_same_study() -> None:
