@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from orchestrator.analysis.binomial import t_quantile
+from orchestrator.analysis.beta import t_quantile
 from orchestrator.analysis.intervals import CONFIDENCE, Interval
 from orchestrator.analysis.tally import Floats, Grid
 

@@ -7,7 +7,7 @@ as many targets would.
 from dataclasses import dataclass
 from math import sqrt
 
-from orchestrator.analysis.binomial import t_quantile
+from orchestrator.analysis.beta import t_quantile
 from orchestrator.analysis.intervals import CONFIDENCE, Interval, clopper_pearson
 from orchestrator.analysis.tally import Arm, judged, total
 

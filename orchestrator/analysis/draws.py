@@ -14,7 +14,7 @@ MIN_DRAWN = 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Draws:
-    """Rates by resample (row) and arm (column), drawn from `units` targets, or results of the smallest arm."""
+    """Rates by resample (row) and arm (column), drawn from so many `units`: targets, or the fewest results."""
 
     rates: Floats
     units: int

@@ -4,7 +4,7 @@ from math import sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
-from orchestrator.analysis.binomial import beta_quantile
+from orchestrator.analysis.beta import beta_quantile
 
 CONFIDENCE = 0.95
 

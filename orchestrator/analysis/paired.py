@@ -30,8 +30,8 @@ class Pair:
     """`first` against `second` on `targets` that both have results on; each target counts once, whatever its repeats.
 
     `difference` is the mean over targets of first share minus second share (-1 to 1), `interval` its 95 % interval on
-    its own. `p_value` is of this pair alone, `p_corrected` after Holm over the `compared`
-    pairs. All None with a `refusal`.
+    its own. `p_value` is of this pair alone, `p_corrected` after Holm over the `compared` pairs.
+    All None with a `refusal`.
     """
 
     first: str

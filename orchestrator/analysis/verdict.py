@@ -100,7 +100,7 @@ def _compare(ranking: Ranking, arms: Mapping[str, Arm]) -> list[str]:
         parts.append(f"it is better than {join([_gap(place) for place in worse])}")
     if same:
         parts.append(f"the data do not tell it from {join([_gap(place) for place in same])}")
-    return [f"Compared with {leader.label}: {'; '.join(parts)}.{_these_alone(worse)}{_size(ranking, same, arms)}"]
+    return [f"Compared with {leader.label}: {'; '.join(parts)}.{_these_alone(worse)}{_size(same, arms)}"]
 
 
 def _gap(place: Place) -> str:
@@ -122,7 +122,7 @@ def _these_alone(worse: Sequence[Place]) -> str:
     return f" For {join(few)} it holds on these targets alone: there are too few of them in common." if few else ""
 
 
-def _size(ranking: Ranking, same: Sequence[Place], arms: Mapping[str, Arm]) -> str:
+def _size(same: Sequence[Place], arms: Mapping[str, Arm]) -> str:
     """What a comparison with the nearest rival that is not told apart can see, and what it would take to settle."""
     judged = [place.pair for place in same if place.pair and place.pair.difference is not None]
     if not judged:
@@ -136,7 +136,7 @@ def _size(ranking: Ranking, same: Sequence[Place], arms: Mapping[str, Arm]) -> s
     seen = spread(arms.get(first, {}), arms.get(second, {}))
     if seen is None:
         return ""
-    alpha = ALPHA / (len(ranking.places) - 1)
+    alpha = ALPHA / (judged[0].compared or 1)
     points = f"{100 * seen.detectable(alpha):.0f} points"
     text = f" Between {first} and {second} this experiment would find {points} or more in 4 of 5 cases"
     needed = seen.targets_for(judged[0].difference, alpha) if judged[0].difference else None

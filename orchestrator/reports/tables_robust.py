@@ -2,6 +2,7 @@
 
 from orchestrator.analysis.drift import Drift
 from orchestrator.analysis.robustness import Robustness
+from orchestrator.analysis.sensitivity import stable_first
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.verdict import chance, percent
 from orchestrator.reports.table import Table
@@ -14,6 +15,10 @@ def robust(study: Study) -> Table:
     """One row per way to look at it; empty with fewer than two ranked profiles."""
     found = study.robustness
     rows = [(f"solved rate, {one.name}", " = ".join(one.first) or "nobody") for one in found.scenarios]
+    if len(found.scenarios) > 1:
+        rows.append(
+            ("however missing jobs are counted", " = ".join(stable_first(found.scenarios)) or "nobody always")
+        )
     rows += [("weights of money and time", _weights(found)), ("prices", _prices(found))]
     rows.append(("earlier and later half of the night", _drift(found.drift)))
     return Table(

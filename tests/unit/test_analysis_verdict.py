@@ -101,8 +101,8 @@ def test_the_verdict_names_leader_doubt_cost_bad_ends_and_the_unknown() -> None:
     assert _study(jobs).verdict == (
         "opus leads: it solved 19 of 20 results on 20 targets (95 %, 95 % interval 76 % to 99 %).",
         "Compared with opus: it is better than small (difference +50 to +95 points, p <0.001); the data do not tell "
-        "it from hybrid (difference −9 to +23 points, p 1). Between opus and hybrid this experiment would find 25 "
-        "points or more in 4 of 5 cases; to find the difference observed takes about 511 targets.",
+        "it from hybrid (difference −9 to +23 points, p 1). Between opus and hybrid this experiment would find 27 "
+        "points or more in 4 of 5 cases; to find the difference observed takes about 563 targets.",
         "Of those that cannot be told apart, hybrid is cheapest at $0.5 a job against $2 for opus, "
         "and may be up to 23 points worse.",
         "21 of 60 results were not solved: 21 × no progress (mostly small).",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.analysis.binomial import beta_cdf, binomial_at_least, t_quantile
+from orchestrator.analysis.beta import beta_cdf, t_quantile
 from orchestrator.analysis.clusters import MIN_TARGETS, clustered_interval, effective_results, standard_errors
 from orchestrator.analysis.intervals import clopper_pearson, wilson
 from orchestrator.analysis.passes import all_passes, passes
@@ -42,13 +42,6 @@ def test_the_beta_distribution_is_scipys(x: float, a: float, b: float) -> None:
 @given(st.floats(0.6, 0.9999), st.integers(1, 2000))
 def test_quantiles_of_t_are_scipys(share: float, degrees: int) -> None:
     assert t_quantile(share, degrees) == pytest.approx(stats.t.ppf(share, degrees), rel=1e-6)
-
-
-@given(counts, st.floats(0.01, 0.99))
-def test_binomial_tails_are_scipys(counted: tuple[int, int], chance: float) -> None:
-    solved, n = counted
-
-    assert binomial_at_least(solved, n, chance) == pytest.approx(stats.binom.sf(solved - 1, n, chance), abs=1e-10)
 
 
 def test_impossible_counts_are_refused() -> None:

@@ -1,6 +1,7 @@
-"""Exact tails and quantiles of the binomial, beta and t distributions, without a statistics package."""
+"""The beta distribution, on which exact binomial intervals and quantiles of t rest, without a statistics package."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from math import exp, lgamma, log, log1p, sqrt
 
 _TINY = 1e-300
@@ -47,6 +48,7 @@ def beta_quantile(share: float, a: float, b: float) -> float:
     return _bisect(lambda x: beta_cdf(x, a, b), share, 0.0, 1.0)
 
 
+@lru_cache(maxsize=256)  # hundreds of pairs have the same few numbers of targets
 def t_quantile(share: float, degrees: float) -> float:
     """The quantile of Student's t; `share` lies between 0.5 and 1, degrees of freedom above 0.
 
@@ -54,11 +56,6 @@ def t_quantile(share: float, degrees: float) -> float:
     """
     x = beta_quantile(2 * (1 - share), degrees / 2, 0.5)
     return sqrt(degrees * (1 - x) / max(x, _TINY))
-
-
-def binomial_at_least(successes: int, n: int, chance: float) -> float:
-    """Probability of `successes` or more out of n."""
-    return 1.0 if successes <= 0 else beta_cdf(chance, successes, n - successes + 1) if successes <= n else 0.0
 
 
 def _bisect(rising: Callable[[float], float], wanted: float, low: float, high: float) -> float:
