@@ -118,7 +118,12 @@ def leaderboard_command(files: tuple[Path, ...], name: str | None, as_json: bool
 
     if name and len(files) > 1:
         raise click.UsageError("--name is for a single file")
-    boards = [leaderboard_import.read(file, name or _name_of(file)) for file in files]
+    names = [name or _name_of(file) for file in files]
+    if len(set(names)) < len(names):
+        raise click.UsageError(
+            "two of the files have one name, and each becomes an experiment: import one with --name"
+        )
+    boards = [leaderboard_import.read(file, chosen) for file, chosen in zip(files, names, strict=True)]
     told = [(board, leaderboard_import.store(open_database(), board)) for board in boards]
     if as_json:
         emit({"imports": [leaderboard_import.as_json(board, stored) for board, stored in told]})

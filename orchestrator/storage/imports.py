@@ -114,7 +114,7 @@ def _store_batch(
     """Store the new ones of a batch; returns how many."""
     there = sa.select(attempts.c.id).where(attempts.c.id.in_([run.attempt_id for run in batch]))
     known = set(connection.execute(there).scalars())
-    new = list({run.attempt_id: run for run in reversed(batch) if run.attempt_id not in known}.values())[::-1]
+    new = list({run.attempt_id: run for run in batch if run.attempt_id not in known}.values())
     if not new:
         return 0
     places = [_place(connection, experiment_id, run, known_places) for run in new]
@@ -145,7 +145,7 @@ def _insert_jobs(
     mine = jobs.c.cell_id.in_(set(cell_ids))
     last = sa.select(jobs.c.cell_id, sa.func.max(jobs.c.repeat)).where(mine).group_by(jobs.c.cell_id)
     repeats = Counter({row[0]: row[1] for row in connection.execute(last)})
-    # By id, so that it is found without counting; the order alone matters, and it never goes back.
+    # Found without counting; of positions the order alone matters, and it never goes back.
     position = int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(jobs.c.id), 0))).scalar_one())
     keys, rows = [], []
     for place, (run, cell_id) in enumerate(zip(runs, cell_ids, strict=True), position):
@@ -168,7 +168,8 @@ def _insert_jobs(
             }
         )
     insert_many(connection, jobs, rows)
-    made = sa.select(jobs.c.cell_id, jobs.c.repeat, jobs.c.id).where(mine, jobs.c.position >= position)
+    # By the key alone: other conditions would let a planner read every earlier job of these cells.
+    made = sa.select(jobs.c.cell_id, jobs.c.repeat, jobs.c.id).where(jobs.c.id > position)
     ids = {(row[0], row[1]): int(row[2]) for row in connection.execute(made)}
     return [ids[key] for key in keys]
 

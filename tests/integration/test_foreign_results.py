@@ -59,6 +59,7 @@ def test_a_leaderboard_is_reported_like_our_own_runs(lab: Lab) -> None:
     assert [(one["label"], one["cost_usd_micros"]) for one in report["frontier"]["points"]] == [("o1-mini", 100_000)]
     assert lab.bakeoff("requeue", "board").code == ExitCode.OK
     assert {row["state"] for row in lab.results.jobs()} == {"done", "failed"}, "nothing of it is ever run"
+    assert lab.bakeoff("import", "leaderboard", "board.yml", "./board.yml").code == ExitCode.USAGE
     again = lab.bakeoff("import", "trials", "trials.csv", "--name", "board")
     assert again.code == ExitCode.CONFLICT
     assert "was imported from leaderboard" in again.err

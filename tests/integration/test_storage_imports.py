@@ -1,8 +1,10 @@
 """Imported results on both databases: stored once, in parts, and never mixed with what is run here."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -12,10 +14,14 @@ from orchestrator.interop.ralph_export import kept
 from orchestrator.interop.ralph_export import lines as export_lines
 from orchestrator.interop.ralph_ledger import read_ledger
 from orchestrator.interop.ralph_results import to_result
+from orchestrator.interop.tally import Tally
+from orchestrator.interop.trials import Counts, to_results
+from orchestrator.interop.trials_file import read_lines
 from orchestrator.storage import control
 from orchestrator.storage.control import Selection
 from orchestrator.storage.engine import Database
 from orchestrator.storage.evidence import load_evidence
+from orchestrator.storage.export import EXPORTS
 from orchestrator.storage.imports import ImportedRun, Stored, kept_records, store_imported
 from tests.support.world import POOL, add
 
@@ -109,3 +115,42 @@ def test_an_experiment_that_was_run_here_is_left_alone(database: Database) -> No
         name = connection.execute(sa.text("SELECT name FROM experiments")).scalar_one()
     with pytest.raises(Conflict, match="run here"):
         store(database, "a", name=name)
+
+
+def test_trials_with_their_checks_come_back_as_exported_rows(database: Database, tmp_path: Path) -> None:
+    rows = [f"arm{index % 2},task{index % 3},{index},{index % 2},unset,5,7" for index in range(1100)]
+    table = tmp_path / "t.csv"
+    table.write_text("submission,task,trial,resolved,failure_mode,in_tok,out_tok\n" + "\n".join(rows))
+
+    def stored() -> Stored:
+        tally = Tally()
+        runs = to_results("t", "t.csv", read_lines(table, tally), tally, Counts())
+        return store_imported(database, name="t", source="trials", runs=runs, now=NOW)
+
+    assert [stored(), stored()] == [Stored(1100, 0), Stored(0, 1100)]
+    with database.snapshot() as connection:
+        found = {
+            one.name: [
+                dict(zip((column.name for column in one.columns), row, strict=True))
+                for row in one.rows(connection, "t", agent_text=True)
+            ]
+            for one in EXPORTS
+        }
+    assert {name: len(rows) for name, rows in found.items()} == {
+        "jobs": 1100,
+        "attempts": 1100,
+        "stages": 1100,
+        "checks": 1100,
+        "cases": 0,
+    }
+    repeats = Counter((job["profile"], job["target"]) for job in found["jobs"])
+    assert {(job["profile"], job["target"], job["repeat"]) for job in found["jobs"]} == {
+        (*cell, repeat) for cell, count in repeats.items() for repeat in range(1, count + 1)
+    }
+    profile = {job["id"]: job["profile"] for job in found["jobs"]}
+    assert {(profile[check["job_id"]], check["status"]) for check in found["checks"]} == {
+        ("arm0", "fail"),
+        ("arm1", "pass"),
+    }, "each check stays with its own job"
+    evidence = load_evidence(database, "t", NOW)
+    assert {job.tokens.total for job in evidence.jobs} == {12}
