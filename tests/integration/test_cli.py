@@ -25,6 +25,7 @@ COMMANDS = (
     "report",
     "import",
     "export",
+    "reprice",
     "pause",
     "resume",
     "drain",
@@ -181,7 +182,7 @@ def test_completion_script(lab: Lab) -> None:
         assert done.code == ExitCode.OK, done.err
         assert "_bakeoff_completion" in done.out
     words = lab.bakeoff(env={"_BAKEOFF_COMPLETE": "bash_complete", "COMP_WORDS": "bakeoff re", "COMP_CWORD": "1"})
-    assert words.out.split() == ["plain,report", "plain,resume", "plain,requeue", "plain,retune"]
+    assert words.out.split() == ["plain,report", "plain,reprice", "plain,resume", "plain,requeue", "plain,retune"]
 
 
 def test_a_reader_that_leaves_is_no_error(lab: Lab) -> None:
