@@ -19,6 +19,7 @@ import pytest
 
 from orchestrator.clock import boot_seconds
 from tests.faults import hostile_tree
+from tests.support.waiting import until
 from workers.agents.base import Launch
 from workers.supervision import procfs
 from workers.supervision.process import Isolation, ShimProcess, ShimReason
@@ -101,6 +102,11 @@ class Arena:
             found += [pid for pid in children if stats[pid].alive]
         return found
 
+    def stands_still(self) -> bool:
+        """Whether every process but those of the shim is stopped."""
+        found = [pid for pid in self.below() if "shim.py" not in procfs.command(pid)]
+        return all(stat is None or stat.state == "T" for stat in map(procfs.stat, found))
+
     def alive(self, *, apart_from: tuple[int, ...] = ()) -> list[str]:
         """The living below this process, with their command lines."""
         found = [f"{pid} {procfs.command(pid)}" for pid in self.below() if pid not in apart_from]
@@ -173,6 +179,7 @@ def test_an_order_to_kill_leaves_nothing(arena: Arena, isolation: Isolation) -> 
 def test_a_frozen_tree_can_be_killed_and_thawed(arena: Arena, isolation: Isolation) -> None:
     with arena.shim(isolation) as shim:
         shim.freeze()
+        until(arena.stands_still, "the order to reach every process")
         arena.let_agent_end()
         with pytest.raises(TimeoutError):
             shim.wait(0.3)
