@@ -110,13 +110,13 @@ def experiment_of(database: Database, job_id: int) -> str:
 
 
 def places(connection: sa.Connection, experiment: int) -> list[Place]:
-    """Every job's place, in their order."""
+    """Every job's place, cell by cell in the order of the file."""
     query = (
         sa.select(jobs.c.id, targets.c.label, cells.c.profile, cells.c.params, jobs.c.repeat)
         .join(cells, cells.c.id == jobs.c.cell_id)
         .join(targets, targets.c.id == cells.c.target_id)
         .where(jobs.c.experiment_id == experiment)
-        .order_by(jobs.c.position, jobs.c.id)
+        .order_by(cells.c.id, jobs.c.repeat)
     )
     return [Place(*row) for row in connection.execute(query)]
 

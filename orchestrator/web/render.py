@@ -50,6 +50,7 @@ def environment() -> Environment:
         "line": words.one_line,
         "foreign": lambda text: words.foreign_text(text, words.AGENT_TEXT_LIMIT),
         "tail": lambda text: words.foreign_text(text, _TAIL_CHARS),
+        "count": lambda number: f"{number:,}",
         "clock": lambda at: f"{at:%H:%M:%S}",
         "moment": lambda at: f"{at:%Y-%m-%d %H:%M:%S}",
     }
