@@ -61,7 +61,7 @@ def _digest(user: str, password: str) -> bytes:
 
 
 class _Failures(NamedTuple):
-    count: int
+    number: int
     last: float
 
 
@@ -78,7 +78,7 @@ class Brake:
     def failed(self, peer: str, now: float) -> None:
         """A try was wrong."""
         for key in (peer, _ALL):
-            self._failures[key] = _Failures(self._known(key, now).count + 1, now)
+            self._failures[key] = _Failures(self._known(key, now).number + 1, now)
             self._failures.move_to_end(key)
         while len(self._failures) > _MOST_PEERS:
             self._failures.popitem(last=False)
@@ -89,9 +89,9 @@ class Brake:
 
     def _wait(self, key: str, free: int, now: float) -> float:
         known = self._known(key, now)
-        if known.count < free:
+        if known.number < free:
             return 0.0
-        pause = min(_LONGEST_WAIT_SECONDS, 2.0 ** min(known.count - free, 10))
+        pause = min(_LONGEST_WAIT_SECONDS, 2.0 ** min(known.number - free, 10))
         return max(0.0, known.last + pause - now)
 
     def _known(self, key: str, now: float) -> _Failures:

@@ -1,11 +1,11 @@
 """Stands before every page: which host was asked for, who is logged in, and the headers that every answer carries."""
 
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from orchestrator.clock import boot_seconds, utc_now
 from orchestrator.web.access import SESSION_SECONDS, Brake, Login, is_known_host, safe_path
@@ -31,8 +31,6 @@ _HEADERS = {
     "Server": "bakeoff",
 }
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Door:
@@ -55,7 +53,7 @@ async def _headers(request: web.Request, handler: Handler) -> web.StreamResponse
     return response
 
 
-def middlewares(door: Door) -> list[Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]]:
+def middlewares(door: Door) -> list[Middleware]:
     """In the order in which a request passes them."""
 
     @web.middleware

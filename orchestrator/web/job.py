@@ -30,10 +30,10 @@ _GUARDS = ("wall_timeout", "stage_timeout", "max_iterations", "max_turns", "max_
 
 
 class Guard(NamedTuple):
-    """A limit with how much of it is used, in words, and as a share (0-1); None is unknown or unlimited."""
+    """A limit with how much of it is used, in words, and as a share (0-1). None is unknown."""
 
     name: str
-    used: str
+    used: str | None
     limit: str
     share: float | None
 
@@ -106,7 +106,11 @@ def read_job(
         stages=stages,
         stages_left_out=page.stages_in_all - len(stages),
         guards=tuple(_guards(limits, facts, newest, mine, page, now)),
-        other_limits=tuple((name, show_limit(name, limits[name])) for name in sorted(limits) if name not in _GUARDS),
+        other_limits=tuple(
+            (name, show_limit(name, limits[name]))
+            for name in sorted(limits)
+            if name not in _GUARDS or limits[name] is None
+        ),
         notices=tuple(line for line in events if line.kind == "GuardNotice"),
         events=events,
         checks=page.checks,
@@ -165,7 +169,7 @@ def _guards(
             "max_tokens": _sum([line.total_tokens for line in mine]) if whole else None,
             "max_cost_usd": _usd([line.row["cost_usd_micros"] for line in mine]) if whole else None,
         }
-    return [_guard(name, used.get(name), limits[name]) for name in _GUARDS if name in limits]
+    return [_guard(name, used.get(name), limits[name]) for name in _GUARDS if limits.get(name) is not None]
 
 
 def _sum(values: Sequence[int | None]) -> int | None:
@@ -178,10 +182,11 @@ def _usd(values: Sequence[int | None]) -> float | None:
     return sum(known) / 1e6 if known and len(known) == len(values) else None
 
 
-def _guard(name: str, used: float | None, limit: float | None) -> Guard:
+def _guard(name: str, used: float | None, limit: float) -> Guard:
     words = {"max_tokens": tokens, "max_cost_usd": _dollars}.get(name, duration if "timeout" in name else _count)
-    share = used / limit if used is not None and limit else None
-    return Guard(name.removeprefix("max_"), words(used), "unlimited" if limit is None else words(limit), share)
+    if used is None:
+        return Guard(name.removeprefix("max_"), None, words(limit), None)
+    return Guard(name.removeprefix("max_"), words(used), words(limit), used / limit)
 
 
 def _dollars(usd: float | None) -> str:

@@ -71,7 +71,7 @@ class _Group(NamedTuple):
 
     id: str
     reason: str
-    count: int
+    size: int
     jobs: Sequence[GridJob]
 
 
@@ -227,7 +227,8 @@ def _resets(rolling: bool, stands: Any, now: datetime) -> str:
     if stands.lasts:
         return f"{told}, lasts until then"
     gone = moment(stands.exhausted_at)
-    return told if gone is None else f"{told}, at this rate used up at {gone:%H:%M}"
+    # What is used up already needs no foretelling.
+    return told if gone is None or gone <= now else f"{told}, at this rate used up at {gone:%H:%M}"
 
 
 def _share(count: int | None, whole: int | None) -> float | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from markupsafe import Markup
 
 from orchestrator.domain.errors import NotFound
@@ -197,10 +198,10 @@ async def _healthy(request: web.Request) -> web.Response:
 
 
 @web.middleware
-async def _faults(request: web.Request, handler: Any) -> web.StreamResponse:
+async def _faults(request: web.Request, handler: Handler) -> web.StreamResponse:
     """What is not there, as a page."""
     try:
-        found: web.StreamResponse = await handler(request)
+        found = await handler(request)
     except (NotFound, web.HTTPNotFound) as error:
         text = str(error) if isinstance(error, NotFound) else "No such page."
         html = page("fault", title="Not found", text=text)

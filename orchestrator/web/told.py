@@ -41,7 +41,7 @@ def tell(kind: str, data: Mapping[str, Any], *, show: bool) -> Told:
         if name == "usage" and isinstance(value, Mapping):
             facts.append(f"{tokens(_total(value))} tokens")
         elif isinstance(value, bool | int | float):
-            facts.append(f"{_label(name)} {_number(value)}")
+            facts.append(_figure(name, value))
         elif name in ours:
             facts.append(f"{_label(name)} {value}")
         else:
@@ -55,13 +55,17 @@ def tell(kind: str, data: Mapping[str, Any], *, show: bool) -> Told:
 
 
 def _label(name: str) -> str:
-    return name.removesuffix("_seconds").removesuffix("_bytes").replace("_", " ")
+    return name.replace("_", " ")
 
 
-def _number(value: float) -> str:
+def _figure(name: str, value: float) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+        return f"{_label(name)} {'yes' if value else 'no'}"
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+    for unit, sign in (("_seconds", "s"), ("_bytes", "bytes")):
+        if name.endswith(unit):
+            return f"{_label(name.removesuffix(unit))} {text} {sign}"
+    return f"{_label(name)} {text}"
 
 
 def _total(usage: Mapping[str, Any]) -> int | None:

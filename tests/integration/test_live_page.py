@@ -188,9 +188,9 @@ def test_a_job_shows_where_its_transcript_is_and_withholds_what_its_agent_wrote(
     work(database, here, 1)
     store = ArtifactStore(settings_of(tmp_path).artifacts)
     kept = store.put(f"first\n{SCRIPT}\nlast line\n".encode())
-    record = {"name": "01-build.transcript", "kind": "transcript", "size_bytes": 40}
-    finish(database, here, CheckStatus.PASS, ArtifactRecord(sha256=kept, **record))
-    finish(database, elsewhere, CheckStatus.PASS, ArtifactRecord(sha256="f" * 64, **record))
+    for claimed, sha256 in ((here, kept), (elsewhere, "f" * 64)):
+        record = ArtifactRecord(name="01-build.transcript", kind="transcript", sha256=sha256, size_bytes=40)
+        finish(database, claimed, CheckStatus.PASS, record)
 
     async def story(session: ClientSession) -> None:
         await session.post("/login", data=LOGIN)

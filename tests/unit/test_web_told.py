@@ -18,7 +18,7 @@ def test_what_we_wrote_is_told_and_what_is_unknown_is_left_out() -> None:
     }
 
     assert tell("GuardNotice", notice, show=False) == Told("action warn, detail context 71 %", "", 0)
-    assert tell("RequestEnded", request, show=False) == Told("model asked opus, 1.0k tokens, duration 1.25", "", 0)
+    assert tell("RequestEnded", request, show=False) == Told("model asked opus, 1.0k tokens, duration 1.25 s", "", 0)
 
 
 def test_what_an_agent_wrote_is_counted_and_shown_on_request_without_its_tricks() -> None:

@@ -92,6 +92,7 @@
     timer = setTimeout(look, document.hidden ? SLOW_MS : rest);
   }
 
+  for (const one of document.querySelectorAll("pre.tail")) one.scrollTop = one.scrollHeight;
   document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
   timer = setTimeout(look, rest);
 })();
