@@ -81,6 +81,12 @@ def _fill(stage: StageRow | None) -> float | None:
     return stage.context_tokens / stage.context_window
 
 
+def _elapsed(job: JobRow, now: datetime) -> float | None:
+    if job.started_at is None:
+        return None
+    return ((job.ended_at or now) - job.started_at).total_seconds()
+
+
 class Timed(Protocol):
     """What of a job the estimate is made from."""
 
@@ -97,16 +103,7 @@ class Timed(Protocol):
     def started_at(self) -> datetime | None: ...
 
     @property
-    def ended_at(self) -> datetime | None: ...
-
-    @property
     def wall_seconds(self) -> float | None: ...
-
-
-def _elapsed(job: Timed, now: datetime) -> float | None:
-    if job.started_at is None:
-        return None
-    return ((job.ended_at or now) - job.started_at).total_seconds()
 
 
 def eta_seconds(
@@ -130,8 +127,8 @@ def eta_seconds(
         if job.state in FINAL_JOB_STATES:
             continue
         expected = usual.get(job.profile, overall)
-        if job.state is JobState.RUNNING:
-            expected = max(0.0, expected - (_elapsed(job, now) or 0.0))
+        if job.state is JobState.RUNNING and job.started_at is not None:
+            expected = max(0.0, expected - (now - job.started_at).total_seconds())
         for resource in needs.get(job.job_id, ()):
             load[resource] += expected
     return max((seconds / max(1, capacity[name]) for name, seconds in load.items() if name in capacity), default=0.0)

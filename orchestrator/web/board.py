@@ -41,7 +41,6 @@ class GridJob:
     waiting_reason: str = ""
     stage: str = ""
     started_at: datetime | None = None
-    ended_at: datetime | None = None
     wall_seconds: float | None = None
 
     @property
@@ -169,7 +168,7 @@ class Board:
             # Nearly all jobs stand as they stood: what is costly is only done for the others.
             if seen != self._seen.get(job_id):
                 self._seen[job_id] = seen
-                changed[job_id] = _stood(job, seen, self._ends.get(job_id), now)
+                changed[job_id] = _stood(job, seen, self._ends.get(job_id))
         version = known.version + 1 if changed or known.version == 0 else known.version
         jobs = {**known.jobs, **changed}
         return replace(
@@ -197,7 +196,7 @@ def _placed(place: grid.Place) -> GridJob:
     )
 
 
-def _stood(job: GridJob, seen: _Seen, end: grid.End | None, now: datetime) -> GridJob:
+def _stood(job: GridJob, seen: _Seen, end: grid.End | None) -> GridJob:
     """The job by what was read of it."""
     row = seen.row
     final = row.state in FINAL_JOB_STATES
@@ -209,7 +208,6 @@ def _stood(job: GridJob, seen: _Seen, end: grid.End | None, now: datetime) -> Gr
         waiting_reason=seen.reason,
         stage=seen.stage,
         started_at=seen.started_at,
-        ended_at=(job.ended_at or now) if final else None,
         wall_seconds=end.wall_seconds if final and end else None,
     )
     return replace(fresh, word=end_word(fresh, end.checks if final and end else ()))

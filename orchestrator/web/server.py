@@ -8,6 +8,7 @@ import signal
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -81,7 +82,7 @@ class LivePage:
             self._page,
             "experiment",
             shown,
-            f"{request.path}/changes",
+            f"{request.rel_url.raw_path}/changes",
             view.layout if view else "none",
             name,
             trail=((name, ""),),
@@ -98,7 +99,7 @@ class LivePage:
         shown = await self._job(request)
         path = f"{request.path}/changes" + ("?agent-text=shown" if _agent_text(request) else "")
         look = shown.value
-        trail = ((look.experiment, f"/experiments/{look.experiment}"), (look.title, "")) if look else ()
+        trail = ((look.experiment, f"/experiments/{quote(look.experiment)}"), (look.title, "")) if look else ()
         order = ("head", "stages", "guards", "checks", "attempts", "transcript", "events")
         title = look.title if look else f"job {request.match_info['id']}"
         return self._page("page", shown, path, "job" if look else "none", title, trail=trail, order=order, kind="job")

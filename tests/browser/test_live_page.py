@@ -139,6 +139,12 @@ def _outages(
 
 def _down_to_the_job(page: Page, database: Database) -> None:
     cell = page.locator("td a.busy")
+    assert page.locator("td a:not([tabindex='-1'])").count() == 1, "the matrix is one stop of the Tab key"
+    page.locator("td a").first.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowLeft"):
+        page.keyboard.press(key)
+    second_row = page.locator(".matrix tbody tr").nth(1).locator("td a")
+    assert page.evaluate("document.activeElement.id") == second_row.nth(1).get_attribute("id")
     cell.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#s-stages")).to_contain_text("build")

@@ -81,7 +81,7 @@ def make_matrix(database: Database) -> None:
                 cell_hash=f"{number}",
                 profile_hash=profile,
                 params={},
-                spec=spec(target) | {"limits": {"max_turns": 10, "max_infra_attempts": 2, "wall_timeout": 7200.0}},
+                spec=spec(target) | {"limits": {"max_turns": 10, "max_infra_attempts": 1, "wall_timeout": 7200.0}},
             )
             for number, (target, profile) in enumerate(grid)
         ],

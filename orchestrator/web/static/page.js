@@ -92,6 +92,27 @@
     timer = setTimeout(look, document.hidden ? SLOW_MS : rest);
   }
 
+  // Ten thousand links are one stop of the Tab key; arrows go on from there.
+  function walk(table) {
+    const [start, ...others] = table.querySelectorAll("td a");
+    let stop = start;
+    for (const one of others) one.tabIndex = -1;
+    const enter = (cell) => { stop.tabIndex = -1; stop = cell; stop.tabIndex = 0; };
+    table.addEventListener("focusin", (event) => { if (event.target.matches("td a")) enter(event.target); });
+    table.addEventListener("keydown", (event) => {
+      const cell = event.target.closest("td a"), td = cell && cell.parentElement;
+      if (!cell || event.altKey || event.ctrlKey || event.metaKey) return;
+      const side = [...td.parentElement.querySelectorAll("td a")], at = side.indexOf(cell);
+      const beside = (row) => row && row.cells[td.cellIndex].querySelectorAll("a")[[...td.children].indexOf(cell)];
+      const next = { ArrowRight: side[at + 1], ArrowLeft: side[at - 1], Home: side[0], End: side[side.length - 1],
+        ArrowDown: beside(td.parentElement.nextElementSibling), ArrowUp: beside(td.parentElement.previousElementSibling) };
+      if (!(event.key in next)) return;
+      event.preventDefault();
+      if (next[event.key]) next[event.key].focus();
+    });
+  }
+
+  for (const one of document.querySelectorAll(".matrix table")) walk(one);
   for (const one of document.querySelectorAll("pre.tail")) one.scrollTop = one.scrollHeight;
   document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
   timer = setTimeout(look, rest);
