@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from orchestrator.domain.check import CheckStatus
 from orchestrator.storage.engine import Database
 from tests.browser.test_report_page import ARGUMENTS, CONTRAST
 from tests.support.databases import PostgresDatabases
-from tests.support.live_page import PASSWORD, SCRIPT, WebProcess, finish, make_matrix, start_now, work
+from tests.support.live_page import SCRIPT, WebProcess, finish, make_matrix, start_now, work
 
 pytestmark = pytest.mark.browser
 
@@ -77,14 +78,17 @@ def test_an_evening_with_the_live_page(
             witness.assert_quiet(web.url)
         finally:
             page.close()
-            web.stop()
+            told = web.stop()
+        assert stat.S_IMODE(web.password_file.stat().st_mode) == 0o600
+        assert str(web.password_file) in told
+        assert web.password_file.read_text().strip() not in told
 
 
 def _through_the_door(page: Page, web: WebProcess) -> None:
     page.goto(f"{web.url}/experiments/greetings")
     _log_in(page, "wrong")
     expect(page.get_by_role("alert")).to_have_text("User or password is wrong.")
-    _log_in(page, PASSWORD)
+    _log_in(page, web.password_file.read_text().strip())
     expect(page).to_have_url(f"{web.url}/experiments/greetings")
     expect(page.locator("#s-summary")).to_contain_text("0 of 8")
     expect(page.locator(".matrix tbody th").nth(1)).to_have_text(f"{SCRIPT}[U+202E]gnp.exe")

@@ -19,15 +19,12 @@ from tests.support.waiting import PLENTY_SECONDS, until
 from tests.support.world import claim, order, spec
 
 _ROOT = Path(__file__).parents[2]
-PASSWORD = "canary-of-the-web-login"
 
 
 class WebProcess:
-    """The live page of a database, on a port of its own, which a later one may take over."""
+    """The live page of a database, on a port of its own, which a later one may take over. It makes its password."""
 
-    def __init__(
-        self, home: Path, database_url: str, port: int | None = None, password: str | None = PASSWORD
-    ) -> None:
+    def __init__(self, home: Path, database_url: str, port: int | None = None) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         env = {
@@ -35,8 +32,8 @@ class WebProcess:
             "PYTHONPATH": str(_ROOT),
             "BAKEOFF_HOME": str(home),
             "BAKEOFF_DATABASE_URL": database_url,
-            "BAKEOFF_WEB_PASSWORD": password or "",
         }
+        self.password_file = home / "web.password"
         self.log = home / f"web-{os.urandom(4).hex()}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

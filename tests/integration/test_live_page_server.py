@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,9 @@ from orchestrator.storage.engine import Database
 from orchestrator.web.access import Brake, Login
 from orchestrator.web.gate import COOKIE, Door
 from orchestrator.web.server import make_app
-from tests.support.live_page import PASSWORD, SCRIPT, WebProcess, finish, make_matrix, start_now, work
+from tests.support.live_page import SCRIPT, finish, make_matrix, start_now, work
 
+PASSWORD = "canary-of-the-web-login"
 PAGES = ("/", "/changes", "/experiments/greetings", "/experiments/greetings/changes", "/jobs/1", "/jobs/1/changes")
 LOGIN = {"user": "bakeoff", "password": PASSWORD, "next": "/healthcheck"}
 
@@ -231,16 +231,3 @@ def test_before_there_is_a_database_it_says_so_and_makes_none(tmp_path: Path) ->
 
     visit(database, tmp_path, story)
     assert not (tmp_path / "none.db").exists()
-
-
-def test_without_a_chosen_password_one_is_made_that_only_its_owner_reads(
-    sqlite_databases: Any, tmp_path: Path
-) -> None:
-    with sqlite_databases.fresh() as database:
-        process = WebProcess(tmp_path, database.url.render_as_string(), password=None)
-        told = process.stop()
-        kept = tmp_path / "web.password"
-        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-        assert len(kept.read_text().strip()) >= 16
-        assert kept.read_text().strip() not in told
-        assert str(kept) in told
