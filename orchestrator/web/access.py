@@ -35,6 +35,8 @@ class Login:
         self._digest = _digest(user, password)
         salt = f"bakeoff web session of {user}".encode()
         self._key = hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=1, dklen=32)
+        # Cookies know no ports: two pages on one host must not take each other's.
+        self.cookie = f"bakeoff_{hashlib.sha256(self._key).hexdigest()[:8]}"
 
     def knows(self, user: str, password: str) -> bool:
         """Whether both are right, in a time that does not tell how nearly."""

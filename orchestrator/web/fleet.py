@@ -18,6 +18,8 @@ from orchestrator.storage.pools import PoolView, all_pools
 from orchestrator.storage.quota import AccountQuota, quotas
 
 _REST_SECONDS = 2.0
+# What one reading has met, the others need not wait for: a database that hangs would keep each of them for seconds.
+_FAULT_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +40,26 @@ class FleetReader:
 
     def __init__(self, database: Database) -> None:
         self._database, self._turn = database, threading.Lock()
-        self._known: FleetView | None = None
+        self._known: FleetView | StorageError | None = None
         self._until = 0.0
 
     def look(self, now: datetime) -> FleetView:
         """The fleet, not older than some seconds. Raises StorageError, also for a schema that is not ours."""
         with self._turn:
             if self._known is None or boot_seconds() >= self._until:
-                self._known = None
-                require_schema(self._database)
-                self._known = read_fleet(self._database, now)
-                self._until = boot_seconds() + _REST_SECONDS
+                self._known = self._read(now)
+                broken = isinstance(self._known, StorageError)
+                self._until = boot_seconds() + (_FAULT_SECONDS if broken else _REST_SECONDS)
+            if isinstance(self._known, StorageError):
+                raise StorageError(str(self._known))
             return self._known
+
+    def _read(self, now: datetime) -> FleetView | StorageError:
+        try:
+            require_schema(self._database)
+            return read_fleet(self._database, now)
+        except StorageError as error:
+            return error
 
 
 def require_schema(database: Database) -> None:

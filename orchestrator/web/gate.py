@@ -13,7 +13,6 @@ from orchestrator.web.render import page
 
 log = logging.getLogger("bakeoff.web")
 
-COOKIE = "bakeoff_session"
 # Ours to the last byte, and nothing of an experiment in it.
 _OPEN_PATHS = ("/login", "/healthcheck")
 _OPEN_FOLDER = "/static/"
@@ -41,6 +40,11 @@ class Door:
     names: frozenset[str]
     https: bool
 
+    @property
+    def cookie(self) -> str:
+        """The session's name. Through TLS browsers then take it from this very host alone."""
+        return ("__Host-" if self.https else "") + self.login.cookie
+
 
 @web.middleware
 async def _headers(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -66,7 +70,7 @@ def middlewares(door: Door) -> list[Middleware]:
     @web.middleware
     async def session(request: web.Request, handler: Handler) -> web.StreamResponse:
         is_open = request.path in _OPEN_PATHS or request.path.startswith(_OPEN_FOLDER)
-        if is_open or door.login.admits(request.cookies.get(COOKIE, ""), utc_now().timestamp()):
+        if is_open or door.login.admits(request.cookies.get(door.cookie, ""), utc_now().timestamp()):
             return await handler(request)
         if request.path.endswith("/changes") or request.method != "GET":
             return web.Response(status=401, text="Log in again.\n")
@@ -99,7 +103,7 @@ def add_routes(app: web.Application, door: Door) -> None:
         log.info("login peer=%s", peer)
         found = web.Response(status=303, headers={"Location": safe_path(path)})
         found.set_cookie(
-            COOKIE,
+            door.cookie,
             door.login.session(utc_now().timestamp()),
             max_age=int(SESSION_SECONDS),
             httponly=True,
@@ -112,7 +116,7 @@ def add_routes(app: web.Application, door: Door) -> None:
     async def leave(request: web.Request) -> web.Response:
         _same_site(request)
         answer = web.Response(status=303, headers={"Location": "/login"})
-        answer.del_cookie(COOKIE, path="/")
+        answer.del_cookie(door.cookie, path="/", secure=door.https)
         return answer
 
     app.router.add_get("/login", ask)
