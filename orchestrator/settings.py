@@ -28,6 +28,7 @@ class Settings:
     visibility_timeout_seconds: float
     machine: str
     flower_password: str | None
+    web_password: str | None = None
     # What a machine must have left for a worker to take another job; a load of 0 is not looked at.
     min_free_disk_mib: float = 512.0
     min_free_memory_mib: float = 256.0
@@ -95,6 +96,7 @@ def load_settings(environ: dict[str, str] | None = None) -> Settings:
         visibility_timeout_seconds=number("BAKEOFF_VISIBILITY_TIMEOUT_SECONDS", 3600),
         machine=env.get("BAKEOFF_MACHINE") or os.uname().nodename,
         flower_password=env.get("BAKEOFF_FLOWER_PASSWORD") or None,
+        web_password=env.get("BAKEOFF_WEB_PASSWORD") or None,
         min_free_disk_mib=number("BAKEOFF_MIN_FREE_DISK_MIB", 512.0, "MiB, or 0", zero=True),
         min_free_memory_mib=number("BAKEOFF_MIN_FREE_MEMORY_MIB", 256.0, "MiB, or 0", zero=True),
         max_load_per_core=number("BAKEOFF_MAX_LOAD_PER_CORE", 0.0, "load per core, or 0", zero=True),

@@ -1,9 +1,10 @@
 """The live view's values from the database, with an estimate of what is left."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from statistics import mean
+from statistics import fmean
+from typing import Protocol
 
 from orchestrator.analysis.judge import group_checks, is_solved
 from orchestrator.analysis.rows import JobRow, StageRow
@@ -86,8 +87,27 @@ def _elapsed(job: JobRow, now: datetime) -> float | None:
     return ((job.ended_at or now) - job.started_at).total_seconds()
 
 
+class Timed(Protocol):
+    """What of a job the estimate is made from."""
+
+    @property
+    def job_id(self) -> int: ...
+
+    @property
+    def state(self) -> JobState: ...
+
+    @property
+    def profile(self) -> str: ...
+
+    @property
+    def started_at(self) -> datetime | None: ...
+
+    @property
+    def wall_seconds(self) -> float | None: ...
+
+
 def eta_seconds(
-    jobs: Sequence[JobRow], needs: dict[int, tuple[str, ...]], slots: dict[str, Slots], now: datetime
+    jobs: Collection[Timed], needs: Mapping[int, tuple[str, ...]], slots: Mapping[str, Slots], now: datetime
 ) -> float | None:
     """Seconds until the busiest resource is through, by the mean duration of ended jobs; None without any.
 
@@ -97,17 +117,18 @@ def eta_seconds(
     for job in jobs:
         if job.state in FINAL_JOB_STATES and job.wall_seconds is not None:
             seen[job.profile].append(job.wall_seconds)
-    everything = [seconds for durations in seen.values() for seconds in durations]
-    if not everything:
+    if not seen:
         return None
+    usual = {profile: fmean(durations) for profile, durations in seen.items()}
+    overall = fmean(seconds for durations in seen.values() for seconds in durations)
     capacity = {name: slot.total for name, slot in slots.items() if is_resource(name)}
     load: dict[str, float] = defaultdict(float)
     for job in jobs:
         if job.state in FINAL_JOB_STATES:
             continue
-        expected = mean(seen[job.profile] or everything)
-        if job.state is JobState.RUNNING:
-            expected = max(0.0, expected - (_elapsed(job, now) or 0.0))
+        expected = usual.get(job.profile, overall)
+        if job.state is JobState.RUNNING and job.started_at is not None:
+            expected = max(0.0, expected - (now - job.started_at).total_seconds())
         for resource in needs.get(job.job_id, ()):
             load[resource] += expected
     return max((seconds / max(1, capacity[name]) for name, seconds in load.items() if name in capacity), default=0.0)

@@ -95,6 +95,10 @@ class Database:
         except OSError as error:
             raise StorageError(f"{self!r}: {error}: set BAKEOFF_HOME to a folder that can be made") from error
 
+    def exists(self) -> bool:
+        """Whether there is something to read: opening an SQLite file that is not there would make one."""
+        return not self.sqlite or self.url.database is None or Path(self.url.database).exists()
+
     def revision(self) -> str | None:
         """The schema's revision; None for an empty database."""
         with self.read() as connection:

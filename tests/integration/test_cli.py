@@ -36,6 +36,7 @@ COMMANDS = (
     "worker",
     "scheduler",
     "flower",
+    "web",
     "doctor",
     "gc",
     "timeline",
