@@ -145,7 +145,7 @@ def read_secret(reference: str) -> str:
     if kind == "env":
         value = os.environ.get(name)
         if not value:
-            raise Unavailable(f"the secret {reference} is not set: export {name} where the worker starts")
+            raise Unavailable(f"the secret {reference} is not set: export {name} for the process that uses it")
         return value
     try:
         return Path(name).expanduser().read_text().strip()

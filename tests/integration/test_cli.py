@@ -36,6 +36,7 @@ COMMANDS = (
     "worker",
     "scheduler",
     "flower",
+    "notify",
     "doctor",
     "gc",
     "timeline",
