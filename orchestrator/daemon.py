@@ -72,7 +72,10 @@ class Scheduler:
         )
         postman.start()
         while not stop.is_set():
+            began = boot_seconds()
             started = self._tried(self.decide)
+            if self._leads and self._leadership is not None:
+                self._leadership.count_pass(boot_seconds() - began)
             self._decided.set()
             on_pass()
             # While jobs are short enough to keep a pass busy, the next one follows sooner.

@@ -17,7 +17,7 @@ from orchestrator.storage.attempts.values import SILENT_AFTER
 from orchestrator.storage.dispatch import Slots, ready_classes, slots, split_needs
 from orchestrator.storage.engine import Database
 from orchestrator.storage.notices import Key, Sight
-from orchestrator.storage.tables import experiments, jobs, machines
+from orchestrator.storage.tables import drains, experiments, jobs, machines
 
 _OPEN = [state for state in JobState if state not in FINAL_JOB_STATES]
 
@@ -44,11 +44,16 @@ def look(database: Database, known: Mapping[Key, Mark], now: datetime) -> Seen:
     """Look at all of it. What is gone from the database and was bad is over."""
     with database.read() as connection:
         gates, workers, places = breakers.load(connection), _workers(connection), slots(connection)
+        held = {*gates, *connection.execute(sa.select(drains.c.scope)).scalars()}
         sights = [*_experiments(connection, places), *_breakers(gates)]
     for subject, worker in workers.items():
         silent = now - worker.seen_at > SILENT_AFTER
         sights.append(Sight(NoticeKind.MACHINE_LOST, subject, silent))
-        sights.append(Sight(NoticeKind.MACHINE_FULL, subject, bool(worker.closed_for) and not silent))
+        # A person knows what he drained, and a breaker is told of itself.
+        known_why = f"machine:{worker.machine}" in held
+        sights.append(
+            Sight(NoticeKind.MACHINE_FULL, subject, bool(worker.closed_for) and not silent and not known_why)
+        )
     here = {sight.key for sight in sights}
     sights += [Sight(*key, False) for key, mark in known.items() if mark.bad and key not in here]
     return Seen(sights, gates, workers, places)

@@ -37,6 +37,7 @@ COMMANDS = (
     "scheduler",
     "flower",
     "notify",
+    "metrics",
     "doctor",
     "gc",
     "timeline",
