@@ -137,6 +137,12 @@ def _bounded(values: Iterable[str]) -> Callable[[str], str]:
     return lambda value: value if value in kept else OTHER
 
 
+def _combined(rows: Iterable[tuple[str, ...]]) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """As `_bounded`, for values that stand together: each of them alone would bound their product too late."""
+    kept = set(list(dict.fromkeys(rows))[:MOST_VALUES])
+    return lambda row: row if row in kept else (OTHER,) * len(row)
+
+
 def _present_rows(present: Present, quotas: Sequence[AccountQuota], now: datetime) -> dict[str, Rows]:
     # The newest experiments keep their names.
     newest = _bounded(row.experiment for row in sorted(present.jobs, key=lambda row: -row.experiment_id))
@@ -190,8 +196,11 @@ def _present_rows(present: Present, quotas: Sequence[AccountQuota], now: datetim
 
 def _past_rows(past: Past) -> dict[str, Rows]:
     newest = _bounded(row.experiment for row in sorted(past.attempts, key=lambda row: -row.experiment_id))
-    agent, model, stage = _names(past)
-    served = [((agent(row.agent), model(row.model)), row) for row in past.stages]
+    most = sorted(past.stages, key=lambda row: -row.number)
+    pair = _combined((row.agent, row.model) for row in most)
+    kind_of = _combined((row.agent, row.model, row.stage) for row in most)
+    agent = _bounded(name for name, _, _ in sorted(past.errors, key=lambda row: -row[2]))
+    served = [(pair((row.agent, row.model)), row) for row in past.stages]
     return {
         "bakeoff_attempts_ended": [((newest(row.experiment), row.outcome), row.number) for row in past.attempts],
         "bakeoff_attempt_wall_seconds": [((newest(row.experiment),), row.wall_seconds) for row in past.attempts],
@@ -200,7 +209,7 @@ def _past_rows(past: Past) -> dict[str, Rows]:
             ((newest(row.experiment),), row.rate_limit_wait_seconds) for row in past.attempts
         ],
         "bakeoff_breaker_moves": [((kind, state), count) for kind, state, count in past.breaker_moves],
-        "bakeoff_stages_ended": [((*both, stage(row.stage)), row.number) for both, row in served],
+        "bakeoff_stages_ended": [(kind_of((row.agent, row.model, row.stage)), row.number) for row in past.stages],
         "bakeoff_stage_errors": [((agent(name), error), count) for name, error, count in past.errors],
         "bakeoff_model_requests": [(both, row.requests) for both, row in served],
         "bakeoff_model_requests_without_usage": [(both, row.requests_without_usage) for both, row in served],
@@ -212,21 +221,12 @@ def _past_rows(past: Past) -> dict[str, Rows]:
     }
 
 
-def _names(past: Past) -> tuple[Callable[[str], str], Callable[[str], str], Callable[[str], str]]:
-    """What is used most keeps its name."""
-    most = sorted(past.stages, key=lambda row: -row.number)
-    return (
-        _bounded(row.agent for row in most),
-        _bounded(row.model for row in most),
-        _bounded(row.stage for row in most),
-    )
-
-
 def _working(past: Past) -> dict[tuple[str, ...], Distribution]:
-    agent, model, stage = _names(past)
+    most = sorted(past.stages, key=lambda row: -row.number)
+    kind_of = _combined((row.agent, row.model, row.stage) for row in most)
     found: dict[tuple[str, ...], Distribution] = {}
-    for row in past.stages:
-        key = (agent(row.agent), model(row.model), stage(row.stage))
+    for row in most:
+        key = kind_of((row.agent, row.model, row.stage))
         found[key] = _added(found[key], row.working) if key in found else row.working
     return found
 
