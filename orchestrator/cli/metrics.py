@@ -1,6 +1,5 @@
 """metrics: figures of the whole fleet for Prometheus."""
 
-import logging
 import signal
 import threading
 
@@ -21,13 +20,13 @@ def metrics_command(port: int, address: str) -> int:
 
     With BAKEOFF_METRICS_PASSWORD everybody has to log in as `bakeoff`; an address that others reach needs it.
     """
+    from orchestrator.logs import log_to
     from orchestrator.metrics_server import USER, MetricsServer
 
     settings = load_settings()
     if address not in _HERE and settings.metrics_password is None:
         raise Unavailable(f"others reach {address}: set BAKEOFF_METRICS_PASSWORD, or listen on 127.0.0.1")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    log_to(None, as_json=settings.log_json)
     database = open_database(settings)
     try:
         server = MetricsServer(database, address, port, settings.metrics_password)
