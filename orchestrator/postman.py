@@ -80,6 +80,12 @@ class Postman:
             over = notices.failed(self._database, parcel, str(error), utc_now(), asked)
             slug = "notice_given_up" if over else "notice_not_sent"
             log.warning("%s id=%s channel=%s error=%s", slug, parcel.message.id, parcel.channel, error)
+        except StorageError:
+            raise
+        except Exception as error:
+            # A bug of ours. Without an end on record the message would be tried for ever.
+            log.exception("notice_crashed id=%s channel=%s", parcel.message.id, parcel.channel)
+            notices.failed(self._database, parcel, f"a bug of ours: {type(error).__name__}", utc_now())
         else:
             notices.sent(self._database, parcel, utc_now())
             log.info("notice_sent id=%s channel=%s tries=%d", parcel.message.id, parcel.channel, parcel.tries)

@@ -23,6 +23,8 @@ _KEPT = timedelta(days=90)
 # Of errors of receivers.
 _ERROR_LENGTH = 300
 
+_WAITING = notice_deliveries.c.state == sa.literal_column("'waiting'")
+
 Key = tuple[NoticeKind, str]
 
 
@@ -79,7 +81,9 @@ class Backlog(NamedTuple):
 
 
 def store_channels(connection: sa.Connection, channels: Mapping[str, Channel]) -> None:
-    """These and no others."""
+    """These and no others. What waits for a channel that is gone waits no more."""
+    gone = sa.and_(_WAITING, notice_deliveries.c.channel.not_in(sorted(channels)))
+    connection.execute(notice_deliveries.update().where(gone).values(state="given_up", claim=None))
     connection.execute(notice_channels.delete())
     for name, channel in channels.items():
         spec = channel.model_dump(mode="json", exclude_unset=True)
@@ -175,9 +179,6 @@ def _forget_old(connection: sa.Connection, now: datetime) -> None:
     old = sa.select(notices.c.id).where(notices.c.at < now - _KEPT)
     connection.execute(notice_deliveries.delete().where(notice_deliveries.c.notice_id.in_(old)))
     connection.execute(notices.delete().where(notices.c.at < now - _KEPT))
-
-
-_WAITING = notice_deliveries.c.state == sa.literal_column("'waiting'")
 
 
 def due_channels(database: Database, now: datetime) -> list[str]:

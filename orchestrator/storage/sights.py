@@ -17,7 +17,7 @@ from orchestrator.storage.attempts.values import SILENT_AFTER
 from orchestrator.storage.dispatch import Slots, ready_classes, slots, split_needs
 from orchestrator.storage.engine import Database
 from orchestrator.storage.notices import Key, Sight
-from orchestrator.storage.tables import drains, experiments, jobs, machines
+from orchestrator.storage.tables import drains, experiments, is_in, jobs, machines
 
 _OPEN = [state for state in JobState if state not in FINAL_JOB_STATES]
 
@@ -50,10 +50,8 @@ def look(database: Database, known: Mapping[Key, Mark], now: datetime) -> Seen:
         silent = now - worker.seen_at > SILENT_AFTER
         sights.append(Sight(NoticeKind.MACHINE_LOST, subject, silent))
         # A person knows what he drained, and a breaker is told of itself.
-        known_why = f"machine:{worker.machine}" in held
-        sights.append(
-            Sight(NoticeKind.MACHINE_FULL, subject, bool(worker.closed_for) and not silent and not known_why)
-        )
+        full = bool(worker.closed_for) and not silent and f"machine:{worker.machine}" not in held
+        sights.append(Sight(NoticeKind.MACHINE_FULL, subject, full))
     here = {sight.key for sight in sights}
     sights += [Sight(*key, False) for key, mark in known.items() if mark.bad and key not in here]
     return Seen(sights, gates, workers, places)
@@ -81,10 +79,11 @@ def _workers(connection: sa.Connection) -> dict[str, Worker]:
 def _experiments(connection: sa.Connection, places: dict[str, Slots]) -> list[Sight]:
     """Each experiment with jobs: has it ended, and does all that is open of it stand still?"""
 
-    def has(*states: JobState) -> sa.Exists:
-        # One probe of the index per state: `IN` would make PostgreSQL read and sort.
-        one = [sa.exists().where(jobs.c.experiment_id == experiments.c.id, jobs.c.state == state) for state in states]
-        return one[0] if len(one) == 1 else sa.or_(*one)  # type: ignore[return-value]
+    def has(*states: JobState) -> sa.ColumnElement[bool]:
+        # One probe of the index per state. With `EXISTS`, or states as parameters, PostgreSQL reads the whole table.
+        mine = [sa.and_(jobs.c.experiment_id == experiments.c.id, is_in(jobs.c.state, state)) for state in states]
+        probes = [sa.select(jobs.c.id).where(one).limit(1).correlate(experiments).scalar_subquery() for one in mine]
+        return sa.or_(*(probe.is_not(None) for probe in probes))
 
     query = sa.select(
         experiments.c.id,
@@ -112,7 +111,7 @@ def _may_start(needs: str, places: dict[str, Slots]) -> bool:
 
 
 def _any_ready(connection: sa.Connection, experiment_id: int, classes: list[str]) -> bool:
-    mine = sa.and_(jobs.c.experiment_id == experiment_id, jobs.c.state == JobState.READY)
+    mine = sa.and_(jobs.c.experiment_id == experiment_id, is_in(jobs.c.state, JobState.READY))
     return any(
         connection.execute(sa.select(jobs.c.id).where(mine, jobs.c.needs == needs).limit(1)).first() is not None
         for needs in classes

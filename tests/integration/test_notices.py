@@ -205,6 +205,17 @@ def test_what_cannot_be_sent_is_tried_again_and_given_up_in_the_end(database: Da
     assert message.title == "demo has ended: 0 of 1 jobs done"
 
 
+def test_what_waits_for_a_channel_that_is_gone_waits_no_more(database: Database) -> None:
+    subscribe(database, team={"url": "https://team.example"}, me={"url": "https://me.example"})
+    add(database, [A], capacities={A: 1})
+    control.cancel(database, control.Selection(), "enough", NOW)
+    look(database, NOW)
+    assert notices.due_channels(database, NOW) == ["me", "team"]
+    subscribe(database, me={"url": "https://me.example"})
+    assert notices.due_channels(database, NOW) == ["me"]
+    assert notices.backlog(database, NOW) == [Backlog("me", 1, 0, None)]
+
+
 # -- how it arrives --
 
 
