@@ -41,6 +41,10 @@ class Settings:
     allow_open_broker: bool = False
     # Where the model traffic of every attempt is recorded; None = nowhere.
     cassettes: Path | None = None
+    # One JSON object per line of a log, instead of text.
+    log_json: bool = False
+    # Of the login to `bakeoff metrics`.
+    metrics_password: str | None = None
 
     @property
     def artifacts(self) -> Path:
@@ -103,6 +107,8 @@ def load_settings(environ: dict[str, str] | None = None) -> Settings:
         gc_after_hours=number("BAKEOFF_GC_AFTER_HOURS", 0.0, "hours, or 0", zero=True),
         broker_ca=Path(env["BAKEOFF_BROKER_CA"]).expanduser() if env.get("BAKEOFF_BROKER_CA") else None,
         allow_open_broker=env.get("BAKEOFF_ALLOW_OPEN_BROKER") == "1",
+        log_json=env.get("BAKEOFF_LOG_JSON") == "1",
+        metrics_password=env.get("BAKEOFF_METRICS_PASSWORD") or None,
         cassettes=Path(env["BAKEOFF_CASSETTES"]).expanduser().resolve() if env.get("BAKEOFF_CASSETTES") else None,
     )
     if settings.heartbeat_seconds >= settings.lease_ttl_seconds - settings.lease_margin_seconds:
@@ -147,7 +153,7 @@ def read_secret(reference: str) -> str:
     if kind == "env":
         value = os.environ.get(name)
         if not value:
-            raise Unavailable(f"the secret {reference} is not set: export {name} where the worker starts")
+            raise Unavailable(f"the secret {reference} is not set: export {name} for the process that uses it")
         return value
     try:
         return Path(name).expanduser().read_text().strip()

@@ -34,6 +34,8 @@ _COMMANDS = {
     "scheduler": ("fleet", "Run the scheduler."),
     "flower": ("fleet", "Start Flower, with a login."),
     "web": ("web", "Show the matrix live in the browser, behind a login."),
+    "notify": ("notify", "Say who is told of what, and send a test message."),
+    "metrics": ("metrics", "Serve figures of the whole fleet for Prometheus."),
     "doctor": ("doctor", "Check this machine and say what is missing."),
     "gc": ("gc", "Remove trees of ended jobs whose work is archived; say what stays and why."),
     "timeline": ("timeline", "Replay everything that happened in a job's attempts."),

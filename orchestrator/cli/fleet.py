@@ -1,6 +1,5 @@
 """worker, scheduler, flower: the long-running parts of a shared fleet, one command each."""
 
-import logging
 import os
 import signal
 import sys
@@ -68,12 +67,13 @@ def scheduler_command() -> int:
     """
     from orchestrator.broker import celery_app
     from orchestrator.daemon import Scheduler
+    from orchestrator.logs import log_to
     from orchestrator.storage.leader import Leadership
 
     settings = load_settings()
     if settings.broker_url is None:
         raise Unavailable("BAKEOFF_BROKER_URL is not set: a scheduler needs the broker of its workers")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to(None, as_json=settings.log_json)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -17,10 +17,12 @@ def status_command(experiment: str | None, as_json: bool) -> int:
     """Show every job of EXPERIMENT (default: the newest), the slots, the quota windows, and the workers."""
     from orchestrator.domain.breaker import describe
     from orchestrator.reports.live_rows import live_view
+    from orchestrator.reports.notices import backlog_words
     from orchestrator.reports.quota_table import quota_json, quota_view
     from orchestrator.storage.breakers import all_breakers, history
     from orchestrator.storage.drains import drained
     from orchestrator.storage.machines import SILENT_AFTER, workers
+    from orchestrator.storage.notices import backlog
     from orchestrator.storage.pools import all_pools
     from orchestrator.storage.quota import quotas
 
@@ -33,6 +35,7 @@ def status_command(experiment: str | None, as_json: bool) -> int:
     breakers = all_breakers(database)
     moves = history(database)
     drains = drained(database)
+    told = backlog(database, now)
     servers = [(pool.server, one) for pool in all_pools(database) for one in pool.seen]
     if as_json:
         emit(
@@ -55,6 +58,7 @@ def status_command(experiment: str | None, as_json: bool) -> int:
                 ],
                 "breaker_events": [move._asdict() for move in moves],
                 "drains": [drain._asdict() for drain in drains.values()],
+                "notices": [one._asdict() for one in told],
                 "workers": [worker._asdict() | {"silent": now - worker.seen_at > SILENT_AFTER} for worker in known],
             }
         )
@@ -86,6 +90,8 @@ def status_command(experiment: str | None, as_json: bool) -> int:
         console.print(Text(f"{when} {opened.scope} was stopped until {until}: {opened.cause}"))
     for drain in drains.values():
         console.print(Text(f"{drain.scope} is drained since {drain.since:%Y-%m-%d %H:%M:%S} UTC: {drain.reason}"))
+    for channel in [channel for channel in told if channel.error]:
+        console.print(Text(f"notices to {channel.channel}: {backlog_words(channel)}", style="red"))
     for worker in known:
         closed = worker.capabilities.get("closed_for")
         words = "silent" if now - worker.seen_at > SILENT_AFTER else f"takes no new jobs: {closed}" if closed else ""

@@ -13,6 +13,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.storage.bulk import insert_many, insert_new, refresh_statistics
 from orchestrator.storage.engine import Database, one_at_a_time
 from orchestrator.storage.marks import mark_new
+from orchestrator.storage.notices import expect_end, store_channels
 from orchestrator.storage.quota import store_windows
 from orchestrator.storage.tables import accounts, cells, experiments, hidden_files, jobs, pools, targets
 
@@ -116,6 +117,8 @@ def store_fleet(database: Database, fleet: Fleet) -> None:
                 else:
                     connection.execute(table.insert().values(name=name, **values))
         store_windows(connection, fleet)
+        if fleet.notify is not None:
+            store_channels(connection, fleet.notify)
 
 
 def store_experiment(
@@ -156,6 +159,8 @@ def store_experiment(
         )
         added = insert_many(connection, jobs, rows)
         mark_new(connection, name)
+        if added:
+            expect_end(connection, name, now)
     if added >= _MANY:
         refresh_statistics(database, jobs)
     return added

@@ -37,6 +37,8 @@ COMMANDS = (
     "scheduler",
     "flower",
     "web",
+    "notify",
+    "metrics",
     "doctor",
     "gc",
     "timeline",
