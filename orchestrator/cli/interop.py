@@ -34,6 +34,9 @@ def _experiment_name(_: click.Context, __: click.Parameter, value: str | None) -
         raise click.BadParameter(str(error)) from None
 
 
+named = click.option("--name", callback=_experiment_name, help="Of the experiment; default: a name of the file's.")
+
+
 @import_command.command("ralph")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the files; default: the name.")
@@ -147,9 +150,10 @@ def trials_command(file: Path, name: str | None, as_json: bool) -> int:
     from orchestrator.clock import utc_now
     from orchestrator.interop import trials
     from orchestrator.interop.tally import Tally
-    from orchestrator.interop.trials_file import read_lines
+    from orchestrator.interop.trials_file import check_whole, read_lines
     from orchestrator.storage.imports import store_imported
 
+    check_whole(file)
     chosen, tally, counts = name or _name_of(file), Tally(), trials.Counts()
     found = trials.to_results(chosen, file.name, read_lines(file, tally), tally, counts)
     stored = store_imported(open_database(), name=chosen, source=trials.SOURCE, runs=found, now=utc_now())

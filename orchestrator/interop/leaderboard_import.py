@@ -7,10 +7,10 @@ from typing import Any
 from orchestrator.clock import utc_now
 from orchestrator.interop import findings as reports
 from orchestrator.interop.findings import Finding
+from orchestrator.interop.input_file import read_file
 from orchestrator.interop.leaderboard import BoardRun, about_all, read_runs
 from orchestrator.interop.leaderboard_file import read_board
 from orchestrator.interop.leaderboard_results import SOURCE, summary, to_results
-from orchestrator.interop.ralph_import import read_file
 from orchestrator.interop.tally import Tally
 from orchestrator.storage.engine import Database
 from orchestrator.storage.imports import Stored, store_imported
