@@ -19,6 +19,7 @@ from orchestrator.domain.lease import Beat, Observer
 from orchestrator.domain.outcome import Outcome
 from orchestrator.scheduling.dispatch import dispatch
 from orchestrator.scheduling.pools import settle
+from orchestrator.scheduling.races import RaceWatch
 from orchestrator.settings import Settings
 from orchestrator.storage import attempts, breakers, quota
 from orchestrator.storage import dispatch as store
@@ -53,6 +54,7 @@ class Scheduler:
         self._sent: dict[tuple[int, str], float] = {}
         self._next_reap = 0.0
         self._next_judgement = 0.0
+        self._races = RaceWatch()
         self._decided = threading.Event()
 
     @property
@@ -118,6 +120,8 @@ class Scheduler:
             store.wake_parked(self._database, utc_now())
             for pool in settle(self._database, utc_now()):
                 log.warning("pool_slots_changed %s", pool)
+            for race in self._races.look(self._database, utc_now()):
+                log.info("race_judged %s", race)
         if now >= self._next_judgement:
             self._judge_quotas()
         return len(dispatch(self._database, utc_now()))

@@ -64,6 +64,14 @@ class Stop:
     arms: int
 
 
+def stop_words(stop: Stop, against: str) -> str:
+    """`against` is the other one by its name."""
+    return (
+        f"on {stop.targets} common targets {against} was better on {stop.better} and worse on {stop.worse} "
+        f"(evidence {stop.evidence:,.0f}, needed {stop.needed:,.0f})"
+    )
+
+
 class Round(NamedTuple):
     """Results of one round: arms by targets in race order. `share` is NaN without any, `waits` where one may come,
     `jobs` tells where there is a job of this repeat."""

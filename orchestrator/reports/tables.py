@@ -111,6 +111,7 @@ _CLASS_WORDS = {
     Standing.INFRA: "infrastructure",
     Standing.QUOTA: "quota",
     Standing.CANCELLED: "cancelled",
+    Standing.RACED_OUT: "out of the race",
     Standing.INVALID: "invalid",
     Standing.OPEN: "open",
 }

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from orchestrator.broker import queue_of
 from orchestrator.domain.expected import NOTHING_ENDED, History
+from orchestrator.domain.experiment import Experiment
 from orchestrator.domain.matrix import Cell, PinnedTarget, content_hash, expand, target_identity
-from orchestrator.domain.order import Placed, Turn, interleave, joins_after
+from orchestrator.domain.order import Placed, Turn, interleave, joins_after, target_by_target
 from orchestrator.domain.preflight import Answer
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
 from orchestrator.files import Loaded
@@ -77,7 +78,7 @@ def make_plan(
     everything = [(one, repeat) for repeat in range(1, loaded.experiment.repeats + 1) for one in cells]
     fresh = [pair for pair in everything if (pair[0].cell.cell_hash, pair[1]) not in have]
     equals = [row for row in existing if row.priority == priority]
-    position_of = _positions(loaded.experiment.seed, fresh, equals, turns or {})
+    position_of = _positions(loaded.experiment, fresh, equals, turns or {})
     jobs = [
         one.job(repeat, have.get((one.cell.cell_hash, repeat)), position_of, priority) for one, repeat in everything
     ]
@@ -126,13 +127,16 @@ def target_hashes(cells: Iterable[Cell]) -> dict[str, str]:
 
 
 def _positions(
-    seed: int,
+    experiment: Experiment,
     fresh: Sequence[tuple[_Planned, int]],
     existing: Sequence[Existing],
     turns: Mapping[tuple[str, ...], Turn],
 ) -> dict[tuple[str, int], int]:
     placed = [one.placed(repeat) for one, repeat in fresh]
-    places = interleave(placed, seed, expected=[one.expected_seconds for one, _ in fresh])
+    if experiment.race is not None:
+        places = target_by_target(placed, experiment.seed)
+    else:
+        places = interleave(placed, experiment.seed, expected=[one.expected_seconds for one, _ in fresh])
     behind = max((row.position for row in existing if row.state not in FINAL_JOB_STATES), default=0)
     after = {needs: max(behind, joins_after(needs, turns)) for needs in {one.needs for one, _ in fresh}}
     return {

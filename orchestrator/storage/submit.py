@@ -14,6 +14,7 @@ from orchestrator.storage.bulk import insert_many, insert_new, refresh_statistic
 from orchestrator.storage.engine import Database, one_at_a_time
 from orchestrator.storage.marks import mark_new
 from orchestrator.storage.quota import store_windows
+from orchestrator.storage.races import end_raced_out
 from orchestrator.storage.tables import accounts, cells, experiments, hidden_files, jobs, pools, targets
 
 # So many new jobs change how their table is best read.
@@ -155,6 +156,7 @@ def store_experiment(
             if (cell_ids[job.cell_hash], job.repeat) not in have
         )
         added = insert_many(connection, jobs, rows)
+        end_raced_out(connection, experiment_id, now)
         mark_new(connection, name)
     if added >= _MANY:
         refresh_statistics(database, jobs)
