@@ -12,6 +12,7 @@ A. W. Moore, "Hoeffding races", NIPS 6 (1994).
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +63,23 @@ class Stop:
     evidence: float
     needed: float
     arms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedStop:
+    """A stop on record, under the rules of its moment; profiles by their hashes."""
+
+    stop: Stop
+    rules: Race
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaceRecord:
+    """The race of an experiment; `rules` are None when its file no longer asks for one."""
+
+    rules: Race | None
+    stops: tuple[RecordedStop, ...] = ()
 
 
 def stop_words(stop: Stop, against: str) -> str:

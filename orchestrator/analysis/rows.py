@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from orchestrator.analysis.race import RaceRecord
 from orchestrator.domain.cases import CaseChange, CaseStatus
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome
@@ -235,6 +236,7 @@ class Evidence:
     profiles: tuple[ProfileRow, ...] = ()
     notes: tuple[MachineNote, ...] = ()
     cases_cut: bool = False
+    race: RaceRecord | None = None
 
 
 class OfJob(Protocol):

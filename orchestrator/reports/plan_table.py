@@ -9,6 +9,7 @@ from rich.text import Text
 
 from orchestrator.domain.preflight import Answer
 from orchestrator.scheduling.next_step import nobody_serves
+from orchestrator.scheduling.race_plan import race_plan
 from orchestrator.scheduling.submit import Plan
 
 # More rows than this are summed up by queue alone; --json has all of them.
@@ -29,6 +30,8 @@ def print_plan(
     console.print(table)
     if len(planned.jobs) > _MOST_ROWS:
         console.print(f"... and {len(planned.jobs) - _MOST_ROWS} more: use --json")
+    if race := race_plan(planned):
+        console.print(race.words(), highlight=False, soft_wrap=True)
     for queue, count in sorted(Counter(job.queue for job in planned.new).items()):
         console.print(f"queue {queue}: {count} new jobs")
     for label, target in answer.targets.items():

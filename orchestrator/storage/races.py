@@ -5,15 +5,15 @@ a run that broke, are ended too.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from orchestrator.analysis.judge import Standing, is_judged, is_solved, standing
-from orchestrator.analysis.race import RaceRow, Stop, stop_words
+from orchestrator.analysis.race import RaceRecord, RaceRow, RecordedStop, Stop, stop_words
 from orchestrator.analysis.rows import CheckRow, JobRow, params_text
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome
@@ -35,15 +35,6 @@ class Racing(NamedTuple):
     name: str
     rules: Race
     moved: tuple[tuple[str, int, int], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordedStop:
-    """A stop on record, under the rules of its moment; profiles by their hashes."""
-
-    stop: Stop
-    rules: Race
-    at: datetime
 
 
 class Runs(NamedTuple):
@@ -148,6 +139,13 @@ def stops_of(connection: sa.Connection, experiment_id: int) -> list[RecordedStop
         )
         for row in connection.execute(query.order_by(race_stops.c.at, race_stops.c.profile_hash))
     ]
+
+
+def race_record(connection: sa.Connection, experiment_id: int, spec: Mapping[str, Any]) -> RaceRecord | None:
+    """The race of an experiment whose file is `spec`; None where there never was one."""
+    stops = tuple(stops_of(connection, experiment_id))
+    rules = Race.model_validate(spec["race"]) if spec.get("race") else None
+    return RaceRecord(rules=rules, stops=stops) if stops or rules else None
 
 
 def settle_race(database: Database, race: Racing, stops: Sequence[Stop], over: str, now: datetime) -> int:
