@@ -67,7 +67,7 @@ def test_what_was_stopped_is_shown_last_and_compared_with_nothing() -> None:
     assert {label for pair in found.pairs for label in (pair.first, pair.second)} == {"good", "fair"}
     assert {place.summary.label for place in found.ranking.places} == {"good", "fair"}
     assert found.ranking.unranked == ()
-    assert "slow" not in {entry.label for entry in (*found.certainty, *found.frontier.points)}
+    assert "slow" not in {entry.label for entry in found.certainty} | {point.label for point in found.frontier.points}
     assert found.race is not None
     assert (found.race.out, found.race.saved, found.race.spent) == (("slow",), 4, False)
 
