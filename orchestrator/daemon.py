@@ -17,6 +17,7 @@ from orchestrator.clock import boot_id, boot_seconds, start_ticks, utc_now
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.lease import Beat, Observer
 from orchestrator.domain.outcome import Outcome
+from orchestrator.scheduling.campaigns import settle_campaigns
 from orchestrator.scheduling.dispatch import dispatch
 from orchestrator.scheduling.pools import settle
 from orchestrator.scheduling.races import RaceWatch
@@ -122,6 +123,8 @@ class Scheduler:
                 log.warning("pool_slots_changed %s", pool)
             for race in self._races.look(self._database, utc_now()):
                 log.info("race_judged %s", race)
+            for campaign in settle_campaigns(self._database, utc_now()):
+                log.info("second_part_begins %s", campaign)
         if now >= self._next_judgement:
             self._judge_quotas()
         return len(dispatch(self._database, utc_now()))

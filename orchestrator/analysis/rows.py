@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from orchestrator.analysis.race import RaceRecord
+from orchestrator.domain.campaign import Then
 from orchestrator.domain.cases import CaseChange, CaseStatus
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome
@@ -237,6 +238,7 @@ class Evidence:
     notes: tuple[MachineNote, ...] = ()
     cases_cut: bool = False
     race: RaceRecord | None = None
+    then: Then | None = None
 
 
 class OfJob(Protocol):

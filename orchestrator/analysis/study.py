@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.analysis.advice import DELTA, Advice, advise
 from orchestrator.analysis.arms import Certainty, arms, certainty
+from orchestrator.analysis.campaign import SecondPart, second_part, second_words
 from orchestrator.analysis.cases import (
     CaseSummary,
     ChangeSummary,
@@ -37,7 +38,7 @@ from orchestrator.analysis.verdict import verdict
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """The analysis of one experiment. `summaries` come in the order of the ranking, then unranked ones, and last
-    those that a race has stopped, which take part in no comparison."""
+    those that a race has stopped, or that ran in a second part, which take part in no comparison."""
 
     evidence: Evidence
     summaries: tuple[VariantSummary, ...]
@@ -59,6 +60,7 @@ class Study:
     offloads: tuple[Offload, ...]
     legacy: tuple[LegacyScore, ...]
     race: RaceStory | None = None
+    second: SecondPart | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -77,7 +79,9 @@ def study(evidence: Evidence) -> Study:
     summaries = summarize(evidence.jobs, checks, evidence.stages)
     by_label = arms(evidence.jobs, checks)
     race = race_story(evidence.race, evidence.jobs)
-    stopped = tuple(entry for entry in summaries if race and entry.label in race.out)
+    second = second_part(evidence.jobs, evidence.then)
+    apart = {*(race.out if race else ()), *(second.labels if second else ())}
+    stopped = tuple(entry for entry in summaries if entry.label in apart)
     plain = rank([entry for entry in summaries if entry not in stopped])
     ordered = (*(place.summary for place in plain.places), *plain.unranked)
     pairs = compare({entry.label: by_label[entry.label] for entry in ordered})
@@ -92,7 +96,7 @@ def study(evidence: Evidence) -> Study:
         evidence=evidence,
         summaries=(*ordered, *stopped),
         ranking=ranking,
-        verdict=(said[0], *race_words(race), *said[1:]),
+        verdict=(said[0], *race_words(race), *second_words(second, evidence.jobs), *said[1:]),
         certainty=tuple(found for entry in ordered if (found := certainty(entry.label, by_label[entry.label]))),
         pairs=pairs,
         advice=advise(ranking, choice),
@@ -111,6 +115,7 @@ def study(evidence: Evidence) -> Study:
         offloads=offloads(evidence.jobs, resources),
         legacy=legacy_ranking(ordered),
         race=race,
+        second=second,
     )
 
 

@@ -87,6 +87,7 @@ def _job(job: Any) -> dict[str, Any]:
         "queue": job.queue,
         "needs": list(job.needs),
         "state": job.state or "new",
+        "second_part": job.second_part,
         "cell_hash": job.cell.cell_hash,
         "profile_hash": job.cell.profile_hash,
     }

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainVal
 from pydantic.functional_serializers import PlainSerializer
 
 from orchestrator.domain.base import InsidePath, Model, Name, Text
+from orchestrator.domain.campaign import Then
 from orchestrator.domain.check import Check
 from orchestrator.domain.durations import compact_duration
 from orchestrator.domain.limits import Limits
@@ -250,6 +251,7 @@ class Experiment(Model):
     race: Race | None = Field(
         None, description="Stop profiles that cannot win; the default runs everything. `{}` takes its defaults."
     )
+    then: Then | None = Field(None, description="A second part, on the targets that the first part ranks first.")
     targets: tuple[Target, ...] = Field(min_length=1)
     profiles: Mapping[Name, Profile] = Field(min_length=1)
     limits: Mapping[str, OneOrMore] = Field(

@@ -40,6 +40,7 @@ def document(study: Study, options: ReportOptions) -> dict[str, Json]:
         "profiles": [_summary(study, entry) for entry in study.summaries],
         "recipes": _plain(evidence.profiles, options),
         "race": _plain(study.race, options),
+        "second_part": study.second and {name: _plain(one, options) for name, one in study.second._asdict().items()},
         "certainty": _plain(study.certainty, options),
         "pairs": _plain(study.pairs, options),
         "advice": _plain(study.advice, options),

@@ -74,10 +74,12 @@ def short_comparison(study: Study) -> Table:
 
 
 def place_text(study: Study, label: str) -> str:
-    """The rank; `out` of the race; – with too few results."""
+    """The rank; `out` of the race; `second` part; – with too few results."""
     place = study.ranking.rank_of(label)
     if place is not None:
         return str(place)
+    if study.second and label in study.second.labels:
+        return "second"
     return "out" if study.race and label in study.race.out else "–"
 
 

@@ -23,7 +23,7 @@ def next_step(job: JobFacts, workers: Mapping[str, Sequence[WorkerView]], draine
     if job.state is JobState.PAUSED:
         return f"Somebody has to let it go on: bakeoff resume --job {job.job_id}"
     if job.state is JobState.BLOCKED:
-        return "Somebody has to remove what blocks it."
+        return "When the first part has ended, it starts or is cancelled, as its target ranks."
     if job.outcome == Outcome.RACED_OUT:
         return "It stays so while its experiment's file has `race`: without it, submit again and requeue the job."
     if job.state in FINAL_JOB_STATES and job.state is not JobState.DONE:

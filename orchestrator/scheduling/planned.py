@@ -27,6 +27,7 @@ class PlannedJob:
     state: JobState | None
     priority: int = 0
     expected_seconds: float | None = None
+    second_part: bool = False
 
     @property
     def label(self) -> str:
@@ -79,8 +80,16 @@ def make_plan(
     fresh = [pair for pair in everything if (pair[0].cell.cell_hash, pair[1]) not in have]
     equals = [row for row in existing if row.priority == priority]
     position_of = _positions(loaded.experiment, fresh, equals, turns or {})
+    then = loaded.experiment.then
     jobs = [
-        one.job(repeat, have.get((one.cell.cell_hash, repeat)), position_of, priority) for one, repeat in everything
+        one.job(
+            repeat,
+            have.get((one.cell.cell_hash, repeat)),
+            position_of,
+            priority,
+            second_part=then is not None and one.cell.spec.profile in then.profiles,
+        )
+        for one, repeat in everything
     ]
     wanted = {(one.cell.cell_hash, repeat) for one, repeat in everything}
     stale = sum(1 for key in have if key not in wanted)
@@ -100,7 +109,13 @@ class _Planned(NamedTuple):
         return Placed(target=spec.target.label, profile=spec.profile, variant=variant, repeat=repeat)
 
     def job(
-        self, repeat: int, have: Existing | None, position_of: Mapping[tuple[str, int], int], priority: int
+        self,
+        repeat: int,
+        have: Existing | None,
+        position_of: Mapping[tuple[str, int], int],
+        priority: int,
+        *,
+        second_part: bool,
     ) -> PlannedJob:
         return PlannedJob(
             cell=self.cell,
@@ -111,6 +126,7 @@ class _Planned(NamedTuple):
             state=have.state if have else None,
             priority=have.priority if have else priority,
             expected_seconds=self.expected_seconds,
+            second_part=second_part,
         )
 
 

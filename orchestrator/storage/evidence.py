@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from orchestrator.analysis.rows import Evidence, JobRow, MachineNote, ProfileRow, StageRow
+from orchestrator.domain.campaign import Then
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.harness import parent_ordinal
 from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
@@ -82,6 +83,7 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
         profiles=tuple(_profiles(cell_rows)),
         cases_cut=cases.cut,
         race=race,
+        then=Then.model_validate(row.spec["then"]) if row.spec.get("then") else None,
         notes=(_imported(source),) if source else (),
     )
 

@@ -11,6 +11,7 @@ from orchestrator.domain.errors import Conflict
 from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.states import JobState
 from orchestrator.storage.bulk import insert_many, insert_new, refresh_statistics
+from orchestrator.storage.campaigns import WAITS, release
 from orchestrator.storage.engine import Database, one_at_a_time
 from orchestrator.storage.marks import mark_new
 from orchestrator.storage.quota import store_windows
@@ -63,6 +64,7 @@ class NewJob:
     needs: str
     queue: str
     priority: int = 0
+    second_part: bool = False  # of a campaign: it waits until the first part has ended
 
 
 class Existing(NamedTuple):
@@ -145,7 +147,8 @@ def store_experiment(
                 "experiment_id": experiment_id,
                 "cell_id": cell_ids[job.cell_hash],
                 "repeat": job.repeat,
-                "state": JobState.READY.value,
+                "state": (JobState.BLOCKED if job.second_part else JobState.READY).value,
+                "waiting_reason": WAITS if job.second_part else None,
                 "priority": job.priority,
                 "position": job.position,
                 "needs": job.needs,
@@ -157,6 +160,7 @@ def store_experiment(
         )
         added = insert_many(connection, jobs, rows)
         end_raced_out(connection, experiment_id, now)
+        release(connection, experiment_id, (spec.get("then") or {}).get("profiles", ()))
         mark_new(connection, name)
     if added >= _MANY:
         refresh_statistics(database, jobs)
