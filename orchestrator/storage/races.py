@@ -70,8 +70,9 @@ def race_rows(database: Database, experiment_id: int) -> tuple[list[RaceRow], Ru
 
     A job whose limits people changed is another profile's, so to say: it counts for nobody.
     """
+    told = (jobs.c[name] for name in ("id", "repeat", "state", "outcome", "retuned", "attempts"))
     query = (
-        sa.select(jobs, cells.c.target_id, cells.c.profile, cells.c.profile_hash)
+        sa.select(*told, cells.c.target_id, cells.c.profile, cells.c.profile_hash)
         .join(cells, cells.c.id == jobs.c.cell_id)
         .where(jobs.c.experiment_id == experiment_id)
         .order_by(jobs.c.id)
