@@ -14,10 +14,10 @@ BENCHMARKS ?= help_time worktree_ready kill_latency supervision_cpu gateway_late
 	scheduler_pass analysis_speed telemetry timeline reaction one_second_jobs queue_throughput
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults fmt agents table browser llama lock clean
+.PHONY: help demo test check bench faults fmt agents reference browser llama lock clean
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME)  ## Run the demo experiment with scripted models: no key, no cost; ends with a report
 	@ops/install-agents demo
@@ -49,8 +49,8 @@ fmt: $(DEV)  ## Format the code and repair what the linter can
 agents: $(RUNTIME)  ## Install every pinned coding agent, 3.2 GB (needs node, npm and Python 3.12)
 	@ops/install-agents all & ops/install-mini $(VENV) && ops/install-python-agents $(VENV) && wait $$!
 
-table: $(DEV)  ## Write the table of agents' outcomes in the docs anew from the recordings' tests
-	@$(BIN)/python -m tests.contract.agent_table
+reference: $(DEV)  ## Write the generated pages of docs/reference anew: commands, outcomes, schemas, agents' cases
+	@$(BIN)/python -m tests.support.reference_pages && $(BIN)/python -m tests.contract.agent_table
 
 browser:
 	@ops/install-test-deps

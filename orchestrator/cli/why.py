@@ -12,6 +12,8 @@ from orchestrator.clock import utc_now
 from orchestrator.domain.durations import format_duration
 from orchestrator.domain.errors import ExitCode, NotFound
 from orchestrator.domain.experiment import show_limit
+from orchestrator.domain.meanings import MEANINGS
+from orchestrator.domain.outcome import Outcome
 from orchestrator.reports.live import LiveJob
 from orchestrator.reports.words import one_line
 from orchestrator.storage.engine import Database
@@ -91,9 +93,8 @@ def _lines(facts: JobFacts, live: LiveJob, step: str, now: datetime) -> list[str
     if live.stage:
         lines.append(f"now: {_where(live)}")
     if facts.outcome:
-        lines.append(
-            f"ended as: {facts.outcome}" + (f": {one_line(facts.detail, _MOST_SHOWN)}" if facts.detail else "")
-        )
+        detail = f": {one_line(facts.detail, _MOST_SHOWN)}" if facts.detail else ""
+        lines += [f"ended as: {facts.outcome}{detail}", f"which means: {MEANINGS[Outcome(facts.outcome)]}"]
     if step:
         lines.append(f"next: {step}")
     if facts.retuned:

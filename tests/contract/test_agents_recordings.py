@@ -197,7 +197,7 @@ def test_opencode_errors_by_status_and_code(status: int | None, body: dict[str, 
 
 
 def test_the_table_in_the_docs_is_what_the_suite_proves() -> None:
-    assert PAGE.read_text("utf-8") == page(), "run: make table"
+    assert PAGE.read_text("utf-8") == page(), "run: make reference"
 
 
 @pytest.mark.parametrize("agent", agents())
