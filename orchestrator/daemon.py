@@ -18,8 +18,10 @@ from orchestrator.domain.errors import StorageError
 from orchestrator.domain.lease import Beat, Observer
 from orchestrator.domain.outcome import Outcome
 from orchestrator.postman import Postman
+from orchestrator.scheduling.campaigns import settle_campaigns
 from orchestrator.scheduling.dispatch import dispatch
 from orchestrator.scheduling.pools import settle
+from orchestrator.scheduling.races import RaceWatch
 from orchestrator.settings import Settings
 from orchestrator.storage import attempts, breakers, quota
 from orchestrator.storage import dispatch as store
@@ -37,6 +39,8 @@ _LAST_NOTICE_SECONDS = 9.0
 # Quotas are judged this often, and rest this many times as long as a judgement of many windows took.
 _JUDGE_SECONDS = 1.0
 _JUDGE_REST = 50.0
+# Races likewise, and sooner again: every job that begins meanwhile may be one too many.
+_RACE_REST = 5.0
 # Share of the usual pause after a pass that started something.
 _BUSY = 0.2
 
@@ -56,6 +60,8 @@ class Scheduler:
         self._sent: dict[tuple[int, str], float] = {}
         self._next_reap = 0.0
         self._next_judgement = 0.0
+        self._next_race = 0.0
+        self._races = RaceWatch()
         self._decided = threading.Event()
 
     @property
@@ -129,6 +135,10 @@ class Scheduler:
             store.wake_parked(self._database, utc_now())
             for pool in settle(self._database, utc_now()):
                 log.warning("pool_slots_changed %s", pool)
+            for campaign in settle_campaigns(self._database, utc_now()):
+                log.info("second_part_begins %s", campaign)
+        if now >= self._next_race:
+            self._judge_races()
         if now >= self._next_judgement:
             self._judge_quotas()
         return len(dispatch(self._database, utc_now()))
@@ -141,6 +151,13 @@ class Scheduler:
         if led != self._leads:
             log.info("scheduler_%s", "leads" if self._leads else "stands_by")
         return self._leads
+
+    def _judge_races(self) -> None:
+        began = boot_seconds()
+        for race in self._races.look(self._database, utc_now()):
+            log.info("race_judged %s", race)
+        ended = boot_seconds()
+        self._next_race = ended + max(_JUDGE_SECONDS, _RACE_REST * (ended - began))
 
     def _judge_quotas(self) -> None:
         began = boot_seconds()

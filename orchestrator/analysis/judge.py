@@ -19,6 +19,7 @@ class Standing(StrEnum):
     INFRA = "infra"
     QUOTA = "quota"
     CANCELLED = "cancelled"
+    RACED_OUT = "raced_out"
     INVALID = "invalid"
     OPEN = "open"
 
@@ -57,7 +58,7 @@ def standing(job: Ended) -> Standing:
     """The job's part in the numbers. A job that is not final is open, whatever an earlier attempt of it was;
     a final one without a recorded outcome died of infrastructure."""
     if job.state is JobState.CANCELLED:
-        return Standing.CANCELLED
+        return Standing.RACED_OUT if job.outcome is Outcome.RACED_OUT else Standing.CANCELLED
     if job.state is JobState.INVALID:
         return Standing.INVALID
     if job.state is JobState.PARKED:
@@ -85,6 +86,8 @@ def is_judged(job: Ended, checks: Sequence[Checked]) -> bool:
 def end_word(job: Ended, checks: Sequence[Checked]) -> str:
     """`solved`, `checks_failed`, `not_judged`, an outcome's name, or the state of a job that is not final."""
     kind = standing(job)
+    if kind is Standing.RACED_OUT:
+        return Outcome.RACED_OUT.value
     by_state = kind is Standing.OPEN or job.state in (JobState.PARKED, JobState.CANCELLED)
     if by_state or job.outcome is None:
         return job.state.value
@@ -103,6 +106,8 @@ def word_standing(word: str) -> Standing:
         return Standing.QUOTA
     if word in frozenset(JobState) - FINAL_JOB_STATES:  # before the outcomes: `paused` is both
         return Standing.OPEN
+    if word == Outcome.RACED_OUT:
+        return Standing.RACED_OUT
     if word == JobState.INVALID:
         return Standing.INVALID
     if word in frozenset(Outcome):

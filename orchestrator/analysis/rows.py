@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from orchestrator.analysis.race import RaceRecord
+from orchestrator.domain.campaign import Then
 from orchestrator.domain.cases import CaseChange, CaseStatus
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome
@@ -235,6 +237,8 @@ class Evidence:
     profiles: tuple[ProfileRow, ...] = ()
     notes: tuple[MachineNote, ...] = ()
     cases_cut: bool = False
+    race: RaceRecord | None = None
+    then: Then | None = None
 
 
 class OfJob(Protocol):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.analysis.advice import DELTA, Advice, advise
 from orchestrator.analysis.arms import Certainty, arms, certainty
+from orchestrator.analysis.campaign import SecondPart, second_part, second_words
 from orchestrator.analysis.cases import (
     CaseSummary,
     ChangeSummary,
@@ -25,6 +26,7 @@ from orchestrator.analysis.matrix import Cell, CheckSummary, cells, check_summar
 from orchestrator.analysis.paired import Pair, compare
 from orchestrator.analysis.pareto import Frontier, frontier
 from orchestrator.analysis.quota import Offload, ResourceUse, offloads, resource_use
+from orchestrator.analysis.race_story import RaceStory, race_story, race_words
 from orchestrator.analysis.ranking import Ranking, legacy_ranking, rank
 from orchestrator.analysis.robustness import Robustness, robustness
 from orchestrator.analysis.rows import Evidence
@@ -35,7 +37,8 @@ from orchestrator.analysis.verdict import verdict
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """The analysis of one experiment. `summaries` come in the order of the ranking, unranked ones last."""
+    """The analysis of one experiment. `summaries` come in the order of the ranking, then unranked ones, and last
+    those that a race has stopped, or that ran in a second part, which take part in no comparison."""
 
     evidence: Evidence
     summaries: tuple[VariantSummary, ...]
@@ -56,6 +59,8 @@ class Study:
     resources: tuple[ResourceUse, ...]
     offloads: tuple[Offload, ...]
     legacy: tuple[LegacyScore, ...]
+    race: RaceStory | None = None
+    second: SecondPart | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -73,10 +78,15 @@ def study(evidence: Evidence) -> Study:
     checks = group_checks(evidence.checks)
     summaries = summarize(evidence.jobs, checks, evidence.stages)
     by_label = arms(evidence.jobs, checks)
-    plain = rank(summaries)
+    race = race_story(evidence.race, evidence.jobs)
+    second = second_part(evidence.jobs, evidence.then)
+    apart = {*(race.out if race else ()), *(second.labels if second else ())}
+    stopped = tuple(entry for entry in summaries if entry.label in apart)
+    plain = rank([entry for entry in summaries if entry not in stopped])
     ordered = (*(place.summary for place in plain.places), *plain.unranked)
     pairs = compare({entry.label: by_label[entry.label] for entry in ordered})
-    ranking = rank(summaries, pairs)
+    ranking = rank(ordered, pairs)
+    said = verdict((*ordered, *stopped), ranking, by_label)
     ranked = [place.summary for place in ranking.places]
     offers = [_offer(entry) for entry in ranked]
     drawn = drawn_by_target({entry.label: by_label[entry.label] for entry in ranked})
@@ -84,15 +94,17 @@ def study(evidence: Evidence) -> Study:
     resources = resource_use(evidence.jobs, evidence.stages)
     return Study(
         evidence=evidence,
-        summaries=ordered,
+        summaries=(*ordered, *stopped),
         ranking=ranking,
-        verdict=verdict(ordered, ranking, by_label),
+        verdict=(said[0], *race_words(race), *second_words(second, evidence.jobs), *said[1:]),
         certainty=tuple(found for entry in ordered if (found := certainty(entry.label, by_label[entry.label]))),
         pairs=pairs,
         advice=advise(ranking, choice),
         frontier=frontier(ordered),
         frontier_odds=frontier_odds(offers, drawn),
-        robustness=robustness(evidence, checks, ordered, offers, by_label),
+        robustness=robustness(
+            evidence, checks, ordered, offers, {entry.label: by_label[entry.label] for entry in ordered}
+        ),
         cells=cells(evidence.jobs, checks),
         checks=check_summaries(evidence.jobs, checks),
         cases_changed=case_summaries(evidence.jobs, evidence.cases),
@@ -102,6 +114,8 @@ def study(evidence: Evidence) -> Study:
         resources=resources,
         offloads=offloads(evidence.jobs, resources),
         legacy=legacy_ranking(ordered),
+        race=race,
+        second=second,
     )
 
 

@@ -203,6 +203,7 @@ _APART_WORDS = {
     Standing.INFRA: "ended by infrastructure",
     Standing.QUOTA: "waiting for quota",
     Standing.CANCELLED: "cancelled",
+    Standing.RACED_OUT: "out of the race",
     Standing.INVALID: "invalid (another model answered)",
     Standing.OPEN: "still open",
 }

@@ -37,6 +37,7 @@ def _matrix_size(loaded: Loaded) -> int:
 def plan_command(file: Path, as_json: bool) -> int:
     """Show every job of FILE in its order, with queue, needs and what an earlier submit finished. Runs nothing."""
     from orchestrator.scheduling.next_step import serving
+    from orchestrator.scheduling.race_plan import race_plan
     from orchestrator.scheduling.servers import context_warnings
     from orchestrator.scheduling.submit import plan
     from orchestrator.storage import forget
@@ -62,6 +63,7 @@ def plan_command(file: Path, as_json: bool) -> int:
                 "unserved": unserved,
                 "would_forget": unneeded,
                 "context_warnings": smaller,
+                "race": (race := race_plan(planned)) and vars(race),
                 "targets": {name: target.sha for name, target in answer.targets.items()},
             }
         )
@@ -85,6 +87,7 @@ def _job(job: Any) -> dict[str, Any]:
         "queue": job.queue,
         "needs": list(job.needs),
         "state": job.state or "new",
+        "second_part": job.second_part,
         "cell_hash": job.cell.cell_hash,
         "profile_hash": job.cell.profile_hash,
     }

@@ -9,9 +9,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainVal
 from pydantic.functional_serializers import PlainSerializer
 
 from orchestrator.domain.base import InsidePath, Model, Name, Text
+from orchestrator.domain.campaign import Then
 from orchestrator.domain.check import Check
 from orchestrator.domain.durations import compact_duration
 from orchestrator.domain.limits import Limits
+from orchestrator.domain.race import Race
 from orchestrator.domain.tampering import TamperPolicy, check_glob
 
 BUILT_IN_AGENTS = (
@@ -246,6 +248,10 @@ class Experiment(Model):
         description="New jobs of a higher priority start first; experiments of the same take turns.",
     )
     seed: int = Field(0, ge=0, lt=2**63, strict=True, description="Of the execution order.")
+    race: Race | None = Field(
+        None, description="Stop profiles that cannot win; the default runs everything. `{}` takes its defaults."
+    )
+    then: Then | None = Field(None, description="A second part, on the targets that the first part ranks first.")
     targets: tuple[Target, ...] = Field(min_length=1)
     profiles: Mapping[Name, Profile] = Field(min_length=1)
     limits: Mapping[str, OneOrMore] = Field(

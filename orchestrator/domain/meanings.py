@@ -36,5 +36,6 @@ MEANINGS: Mapping[Outcome, str] = {
     _O.LEASE_LOST: "The worker was not heard of for too long, and its right to the job ended.",
     _O.CANCELLED: "A person cancelled the job.",
     _O.PAUSED: "A person paused the job; the work is kept.",
+    _O.RACED_OUT: "The race of its experiment was decided, or ended, without the job.",
     _O.INTERRUPTED: "The worker was stopped; the work is kept.",
 }

@@ -66,6 +66,21 @@ def interleave(
     return tuple(positions)
 
 
+def target_by_target(jobs: Sequence[Placed], seed: int, *, after: int = 0) -> tuple[int, ...]:
+    """As `interleave`, for a race: every profile and variant on a target before the next target, in drawn order.
+
+    What is expected to be long does not go first: an order that has to do with the results is no fair draw.
+    """
+
+    def key(index: int) -> tuple[int, bytes, str, bytes, str, str]:
+        job = jobs[index]
+        within = _draw(seed, "job", str(job.repeat), job.target, job.variant, job.profile)
+        return job.repeat, _draw(seed, "race", job.target), job.target, within, job.profile, job.variant
+
+    places = {index: place for place, index in enumerate(sorted(range(len(jobs)), key=key), start=after + 1)}
+    return tuple(places[index] for index in range(len(jobs)))
+
+
 def _longest(jobs: Sequence[Placed], expected: Sequence[float | None]) -> dict[tuple[str, str], float]:
     """The longest expected job of each (target, variant) of which anything is known."""
     found: dict[tuple[str, str], float] = {}

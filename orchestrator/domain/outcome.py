@@ -49,6 +49,7 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     PAUSED = "paused"
     INTERRUPTED = "interrupted"
+    RACED_OUT = "raced_out"  # of a job, never of an attempt: its race was decided without it
 
 
 # Nobody's work failed: the same work may go on in a later attempt, from where it stood.
@@ -73,6 +74,7 @@ _CLASSES = {
     Outcome.LEASE_LOST: OutcomeClass.INFRA,
     Outcome.CANCELLED: OutcomeClass.USER,
     Outcome.PAUSED: OutcomeClass.USER,
+    Outcome.RACED_OUT: OutcomeClass.USER,
     Outcome.INTERRUPTED: OutcomeClass.USER,
     Outcome.MODEL_MISMATCH: OutcomeClass.INVALID,
 }

@@ -25,6 +25,7 @@ from orchestrator.files.cross import (
 from orchestrator.files.given import read_given
 from orchestrator.files.hidden import HiddenFiles, read_hidden
 from orchestrator.files.source import home_expanded, read_text
+from orchestrator.files.then import check_then
 from orchestrator.files.toml_tree import parse_toml
 from orchestrator.files.tree import Data, Tree, check_values
 from orchestrator.files.words import mapping, note_validation, sequence, show
@@ -155,6 +156,7 @@ def _validate(tree: Tree, model: type[M]) -> M | None:
 def _check_together(tree: Tree, fleet_tree: Tree | None, agents: Collection[str]) -> Parts:
     parts = sound_parts(tree)
     check_profiles(tree, parts, fleet_tree, agents)
+    check_then(tree, parts)
     check_labels(tree, parts)
     check_loop_parameters(tree, parts)
     check_limits(tree)

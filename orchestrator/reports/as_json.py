@@ -10,6 +10,7 @@ from orchestrator.analysis.measure import Measure
 from orchestrator.analysis.rows import CheckRow, JobRow, StageRow, by_job
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.summary import VariantSummary
+from orchestrator.domain.base import Model
 from orchestrator.reports.options import ReportOptions
 from orchestrator.reports.words import AGENT_TEXT_LIMIT, foreign_text, one_line
 
@@ -38,6 +39,8 @@ def document(study: Study, options: ReportOptions) -> dict[str, Json]:
         "verdict": list(study.verdict),
         "profiles": [_summary(study, entry) for entry in study.summaries],
         "recipes": _plain(evidence.profiles, options),
+        "race": _plain(study.race, options),
+        "second_part": study.second and {name: _plain(one, options) for name, one in study.second._asdict().items()},
         "certainty": _plain(study.certainty, options),
         "pairs": _plain(study.pairs, options),
         "advice": _plain(study.advice, options),
@@ -114,6 +117,8 @@ def _plain(value: object, options: ReportOptions) -> Json:
         return value
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, Model):
+        return _plain(value.model_dump(mode="json"), options)
     if isinstance(value, dict):
         return {str(_plain(key, options)): _plain(item, options) for key, item in value.items()}
     if isinstance(value, list | tuple):

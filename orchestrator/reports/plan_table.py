@@ -9,6 +9,7 @@ from rich.text import Text
 
 from orchestrator.domain.preflight import Answer
 from orchestrator.scheduling.next_step import nobody_serves
+from orchestrator.scheduling.race_plan import race_plan
 from orchestrator.scheduling.submit import Plan
 
 # More rows than this are summed up by queue alone; --json has all of them.
@@ -24,11 +25,21 @@ def print_plan(
     console.print(f"[bold]{experiment.experiment}[/]: {len(planned.jobs)} jobs, {len(planned.new)} of them new")
     table = Table("#", "job", "queue", "holds", "state", box=None, pad_edge=False, header_style="bold")
     for job in planned.jobs[:_MOST_ROWS]:
-        state = Text(job.state or "new", style="green" if job.state is None else "dim")
+        words = ("new, second part" if job.second_part else "new") if job.state is None else job.state
+        state = Text(words, style="green" if job.state is None else "dim")
         table.add_row(str(job.position), Text(job.label), Text(job.queue), Text(" + ".join(job.needs)), state)
     console.print(table)
     if len(planned.jobs) > _MOST_ROWS:
         console.print(f"... and {len(planned.jobs) - _MOST_ROWS} more: use --json")
+    if race := race_plan(planned):
+        console.print(race.words(), highlight=False, soft_wrap=True)
+    if then := experiment.then:
+        console.print(
+            f"second part: {', '.join(then.profiles)} on the {then.top} targets with the {then.first} {then.rank_by} "
+            "in the first, once that has ended",
+            highlight=False,
+            soft_wrap=True,
+        )
     for queue, count in sorted(Counter(job.queue for job in planned.new).items()):
         console.print(f"queue {queue}: {count} new jobs")
     for label, target in answer.targets.items():

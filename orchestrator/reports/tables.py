@@ -3,7 +3,7 @@
 from orchestrator.analysis.judge import Standing, word_standing
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.summary import VariantSummary
-from orchestrator.reports import tables_checks, tables_robust, tables_sure, tables_use
+from orchestrator.reports import tables_checks, tables_race, tables_robust, tables_sure, tables_use
 from orchestrator.reports.symbols import symbol
 from orchestrator.reports.table import Table
 from orchestrator.reports.words import duration, mean_of, money, share, spaced
@@ -13,11 +13,10 @@ def comparison(study: Study) -> Table:
     """One row per variant: rank, both denominators, rate with interval, means of the results."""
     rows = []
     for entry in study.summaries:
-        place = study.ranking.rank_of(entry.label)
         rows.append(
             (
                 entry.label,
-                "–" if place is None else str(place),
+                place_text(study, entry.label),
                 f"{entry.solved}/{entry.results}",
                 f"{entry.solved}/{entry.jobs}",
                 rate_text(entry),
@@ -74,6 +73,16 @@ def short_comparison(study: Study) -> Table:
     )
 
 
+def place_text(study: Study, label: str) -> str:
+    """The rank; `out` of the race; `second` part; – with too few results."""
+    place = study.ranking.rank_of(label)
+    if place is not None:
+        return str(place)
+    if study.second and label in study.second.labels:
+        return "second"
+    return "out" if study.race and label in study.race.out else "–"
+
+
 def rate_text(entry: VariantSummary) -> str:
     """`88 % [69–96]`; `no results` without any."""
     if entry.rate is None:
@@ -111,6 +120,7 @@ _CLASS_WORDS = {
     Standing.INFRA: "infrastructure",
     Standing.QUOTA: "quota",
     Standing.CANCELLED: "cancelled",
+    Standing.RACED_OUT: "out of the race",
     Standing.INVALID: "invalid",
     Standing.OPEN: "open",
 }
@@ -129,7 +139,9 @@ def _class_place(word: str) -> int:
 
 def denominators(study: Study) -> Table:
     """Per variant: jobs, results, and everything that stands apart, with the range that the missing jobs leave."""
-    kinds = [kind for kind in Standing if kind is not Standing.RESULT]
+    raced = any(entry.standings[Standing.RACED_OUT] for entry in study.summaries)
+    apart = {Standing.RESULT} if raced else {Standing.RESULT, Standing.RACED_OUT}
+    kinds = [kind for kind in Standing if kind not in apart]
     rows = tuple(
         (
             entry.label,
@@ -153,7 +165,7 @@ def denominators(study: Study) -> Table:
             "if all counted",
         ),
         rows=rows,
-        numeric=frozenset(range(1, 10)),
+        numeric=frozenset(range(1, len(kinds) + 5)),
         note="“If all counted”: solved share of all jobs if every missing one had failed, and if all were solved.",
     )
 
@@ -176,6 +188,7 @@ def all_tables(study: Study) -> tuple[Table, ...]:
     """Every table that has rows, in reading order."""
     made = (
         comparison(study),
+        tables_race.race(study),
         tables_sure.certainty(study),
         tables_sure.pairs(study),
         tables_sure.frontier(study),

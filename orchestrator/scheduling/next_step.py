@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
 from orchestrator.storage.jobfacts import JobFacts
 from orchestrator.storage.machines import WorkerView, closed_words
@@ -22,7 +23,9 @@ def next_step(job: JobFacts, workers: Mapping[str, Sequence[WorkerView]], draine
     if job.state is JobState.PAUSED:
         return f"Somebody has to let it go on: bakeoff resume --job {job.job_id}"
     if job.state is JobState.BLOCKED:
-        return "Somebody has to remove what blocks it."
+        return "When the first part has ended, it starts or is cancelled, as its target ranks."
+    if job.outcome == Outcome.RACED_OUT:
+        return "It stays so while its experiment's file has `race`: without it, submit again and requeue the job."
     if job.state in FINAL_JOB_STATES and job.state is not JobState.DONE:
         return f"It stays so, unless somebody asks for another try: bakeoff requeue --job {job.job_id}"
     return ""

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from orchestrator.broker import queue_of
 from orchestrator.domain.expected import NOTHING_ENDED, History
+from orchestrator.domain.experiment import Experiment
 from orchestrator.domain.matrix import Cell, PinnedTarget, content_hash, expand, target_identity
-from orchestrator.domain.order import Placed, Turn, interleave, joins_after
+from orchestrator.domain.order import Placed, Turn, interleave, joins_after, target_by_target
 from orchestrator.domain.preflight import Answer
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
 from orchestrator.files import Loaded
@@ -26,6 +27,7 @@ class PlannedJob:
     state: JobState | None
     priority: int = 0
     expected_seconds: float | None = None
+    second_part: bool = False
 
     @property
     def label(self) -> str:
@@ -77,9 +79,17 @@ def make_plan(
     everything = [(one, repeat) for repeat in range(1, loaded.experiment.repeats + 1) for one in cells]
     fresh = [pair for pair in everything if (pair[0].cell.cell_hash, pair[1]) not in have]
     equals = [row for row in existing if row.priority == priority]
-    position_of = _positions(loaded.experiment.seed, fresh, equals, turns or {})
+    position_of = _positions(loaded.experiment, fresh, equals, turns or {})
+    then = loaded.experiment.then
     jobs = [
-        one.job(repeat, have.get((one.cell.cell_hash, repeat)), position_of, priority) for one, repeat in everything
+        one.job(
+            repeat,
+            have.get((one.cell.cell_hash, repeat)),
+            position_of,
+            priority,
+            second_part=then is not None and one.cell.spec.profile in then.profiles,
+        )
+        for one, repeat in everything
     ]
     wanted = {(one.cell.cell_hash, repeat) for one, repeat in everything}
     stale = sum(1 for key in have if key not in wanted)
@@ -99,7 +109,13 @@ class _Planned(NamedTuple):
         return Placed(target=spec.target.label, profile=spec.profile, variant=variant, repeat=repeat)
 
     def job(
-        self, repeat: int, have: Existing | None, position_of: Mapping[tuple[str, int], int], priority: int
+        self,
+        repeat: int,
+        have: Existing | None,
+        position_of: Mapping[tuple[str, int], int],
+        priority: int,
+        *,
+        second_part: bool,
     ) -> PlannedJob:
         return PlannedJob(
             cell=self.cell,
@@ -110,6 +126,7 @@ class _Planned(NamedTuple):
             state=have.state if have else None,
             priority=have.priority if have else priority,
             expected_seconds=self.expected_seconds,
+            second_part=second_part,
         )
 
 
@@ -126,13 +143,16 @@ def target_hashes(cells: Iterable[Cell]) -> dict[str, str]:
 
 
 def _positions(
-    seed: int,
+    experiment: Experiment,
     fresh: Sequence[tuple[_Planned, int]],
     existing: Sequence[Existing],
     turns: Mapping[tuple[str, ...], Turn],
 ) -> dict[tuple[str, int], int]:
     placed = [one.placed(repeat) for one, repeat in fresh]
-    places = interleave(placed, seed, expected=[one.expected_seconds for one, _ in fresh])
+    if experiment.race is not None:
+        places = target_by_target(placed, experiment.seed)
+    else:
+        places = interleave(placed, experiment.seed, expected=[one.expected_seconds for one, _ in fresh])
     behind = max((row.position for row in existing if row.state not in FINAL_JOB_STATES), default=0)
     after = {needs: max(behind, joins_after(needs, turns)) for needs in {one.needs for one, _ in fresh}}
     return {

@@ -189,6 +189,7 @@ def _store_jobs(planned: Plan, database: Database, now: datetime) -> int:
                 needs=",".join(job.needs),
                 queue=job.queue,
                 priority=job.priority,
+                second_part=job.second_part,
             )
             for job in planned.new
         ],

@@ -7,12 +7,15 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from orchestrator.domain.order import joins_after
+from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import FINAL_JOB_STATES, JOB_MOVES, JobState, sources
 from orchestrator.storage.dispatch import split_needs
 from orchestrator.storage.engine import Database, lock_in_order, one_at_a_time
 from orchestrator.storage.history import turns_among
 from orchestrator.storage.imports import IMPORTED_QUEUE
+from orchestrator.storage.races import cells_out
 from orchestrator.storage.tables import attempts, cells, experiments, is_in, jobs
+from orchestrator.storage.waiting import end_waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +71,7 @@ def cancel(database: Database, selection: Selection, reason: str, now: datetime)
     waiting = _waiting(selection, "cancel")
     with database.write() as connection:
         chosen = locked(connection, selection)
-        ended = connection.execute(
-            jobs.update()
-            .where(chosen, jobs.c.state.in_(waiting))
-            .values(
-                state=JobState.CANCELLED,
-                order_token=None,
-                outcome="cancelled",
-                detail=reason,
-                waiting_reason=None,
-                wake_at=None,
-                finished_at=now,
-            )
-        ).rowcount
+        ended = end_waiting(connection, sa.and_(chosen, jobs.c.state.in_(waiting)), Outcome.CANCELLED, reason, now)
         asked = connection.execute(
             jobs.update().where(chosen, jobs.c.state == JobState.RUNNING).values(cancel_requested=True)
         ).rowcount
@@ -90,13 +81,18 @@ def cancel(database: Database, selection: Selection, reason: str, now: datetime)
 def requeue(database: Database, selection: Selection) -> int:
     """Give ended jobs another try; their earlier attempts stay on record. Returns how many.
 
-    What was imported stays as it is: it was never run here.
+    What was imported stays as it is: it was never run here. So do jobs of profiles that a race has stopped.
     """
     ended = sources(JOB_MOVES, "requeue") - {JobState.RUNNING}
     with database.write() as connection:
         return connection.execute(
             jobs.update()
-            .where(locked(connection, selection), jobs.c.state.in_(ended), jobs.c.queue != IMPORTED_QUEUE)
+            .where(
+                locked(connection, selection),
+                jobs.c.state.in_(ended),
+                jobs.c.queue != IMPORTED_QUEUE,
+                jobs.c.cell_id.not_in(cells_out()),
+            )
             .values(
                 state=JobState.READY,
                 cancel_requested=False,

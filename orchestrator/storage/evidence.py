@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from orchestrator.analysis.rows import Evidence, JobRow, MachineNote, ProfileRow, StageRow
+from orchestrator.domain.campaign import Then
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.harness import parent_ordinal
 from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
@@ -17,6 +18,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.domain.usage import TokenUsage
 from orchestrator.storage.check_evidence import CaseEvidence, case_evidence, change_rows, check_rows
 from orchestrator.storage.engine import Database
+from orchestrator.storage.races import race_record
 from orchestrator.storage.tables import attempts, cells, experiments, jobs, stages
 from orchestrator.storage.tasks import TaskCount, task_counts
 
@@ -57,6 +59,7 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
         job_checks = check_rows(connection, mine, cases)
         changes = change_rows(connection, mine) if with_cases else []
         counts = task_counts(connection, mine)
+        race = race_record(connection, found, row.spec)
     by_job: dict[int, list[Any]] = defaultdict(list)
     for attempt in tries:
         by_job[attempt.job_id].append(attempt)
@@ -79,6 +82,8 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
         changes=tuple(changes),
         profiles=tuple(_profiles(cell_rows)),
         cases_cut=cases.cut,
+        race=race,
+        then=Then.model_validate(row.spec["then"]) if row.spec.get("then") else None,
         notes=(_imported(source),) if source else (),
     )
 

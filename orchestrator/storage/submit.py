@@ -11,10 +11,12 @@ from orchestrator.domain.errors import Conflict
 from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.states import JobState
 from orchestrator.storage.bulk import insert_many, insert_new, refresh_statistics
+from orchestrator.storage.campaigns import WAITS, release
 from orchestrator.storage.engine import Database, one_at_a_time
 from orchestrator.storage.marks import mark_new
 from orchestrator.storage.notices import expect_end, store_channels
 from orchestrator.storage.quota import store_windows
+from orchestrator.storage.races import end_raced_out
 from orchestrator.storage.tables import accounts, cells, experiments, hidden_files, jobs, pools, targets
 
 # So many new jobs change how their table is best read.
@@ -63,6 +65,7 @@ class NewJob:
     needs: str
     queue: str
     priority: int = 0
+    second_part: bool = False  # of a campaign: it waits until the first part has ended
 
 
 class Existing(NamedTuple):
@@ -147,7 +150,8 @@ def store_experiment(
                 "experiment_id": experiment_id,
                 "cell_id": cell_ids[job.cell_hash],
                 "repeat": job.repeat,
-                "state": JobState.READY.value,
+                "state": (JobState.BLOCKED if job.second_part else JobState.READY).value,
+                "waiting_reason": WAITS if job.second_part else None,
                 "priority": job.priority,
                 "position": job.position,
                 "needs": job.needs,
@@ -158,6 +162,8 @@ def store_experiment(
             if (cell_ids[job.cell_hash], job.repeat) not in have
         )
         added = insert_many(connection, jobs, rows)
+        end_raced_out(connection, experiment_id, now)
+        release(connection, experiment_id, (spec.get("then") or {}).get("profiles", ()))
         mark_new(connection, name)
         if added:
             expect_end(connection, name, now)

@@ -574,6 +574,26 @@ notice_deliveries = sa.Table(
     ),
 )
 
+race_stops = sa.Table(
+    "race_stops",
+    metadata,
+    # Who is out of an experiment's race, with the evidence. Rows stay: a stop is never taken back.
+    sa.Column("experiment_id", sa.ForeignKey("experiments.id"), primary_key=True),
+    sa.Column("profile_hash", sa.String(64), primary_key=True),
+    _now_column("at"),
+    # The hash of the profile that it was behind.
+    sa.Column("against", sa.String(64), nullable=False),
+    sa.Column("targets", sa.Integer, nullable=False),
+    sa.Column("better", sa.Integer, nullable=False),
+    sa.Column("worse", sa.Integer, nullable=False),
+    sa.Column("repeat", sa.Integer, nullable=False),
+    sa.Column("evidence", sa.Float, nullable=False),
+    sa.Column("needed", sa.Float, nullable=False),
+    sa.Column("arms", sa.Integer, nullable=False),
+    # The rules at that moment.
+    sa.Column("rules", Json, nullable=False),
+)
+
 checks = sa.Table(
     "checks",
     metadata,

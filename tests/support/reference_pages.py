@@ -19,7 +19,7 @@ _CLASSES: Mapping[OutcomeClass, str] = {
     OutcomeClass.RESULT: "the profile's own doing: counts for its quality",
     OutcomeClass.INFRA: "the machine, the key or the server: never counts for quality, and the job is tried again",
     OutcomeClass.QUOTA: "a provider's limit: the job is parked with its work, and goes on after the reset",
-    OutcomeClass.USER: "a person's or a shutdown's doing: never counts for quality",
+    OutcomeClass.USER: "the doing of a person, a shutdown or a race: never counts for quality",
     OutcomeClass.INVALID: "the run cannot count, as it is not what the profile says",
 }
 _CODES: Mapping[ExitCode, str] = {

@@ -43,7 +43,7 @@ _PROFILES = {
     "gemini-preview": (0.58, None, 980, "gemini-3-preview", "gemini-3-preview"),
 }
 _TARGETS = ("shapes-c", "ledger-py", "http-router-go", "parser-rs", "billing-ts", "gc-barriers-c", "calendar-kt")
-_NOT_AN_END = (Outcome.COMPLETE, Outcome.PAUSED, Outcome.INTERRUPTED)
+_NOT_AN_END = (Outcome.COMPLETE, Outcome.PAUSED, Outcome.INTERRUPTED, Outcome.RACED_OUT)
 _UNSOLVED = [outcome for outcome in Outcome if outcome not in _NOT_AN_END]
 _STAGES = ("plan", "build", "verify", "build", "judge")
 

@@ -193,7 +193,8 @@ include:
     assert faults(write(experiment, fleet)) == [
         "experiment.yaml:2: repeats: is not a whole number (found true); accepted: a whole number",
         "experiment.yaml:3: repats: is not a known key; accepted: did you mean 'repeats'? Known: experiment, fleet, "
-        "agent, agents, loop, prompts, repeats, priority, seed, targets, profiles, limits, include, exclude",
+        "agent, agents, loop, prompts, repeats, priority, seed, race, then, targets, profiles, limits, include, "
+        "exclude",
         "experiment.yaml:8: targets[0].checks.test.timeout: is not accepted (found 'soon'); accepted: a duration "
         "like 90s, 15m or 1h30m",
         "experiment.yaml:9: targets[1].base: is not text (found 123456); accepted: text; numbers and true/false "
