@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from orchestrator.analysis.known import NOTHING_KNOWN, SECONDS, Known, Subject
 from orchestrator.broker import queue_of
-from orchestrator.domain.expected import NOTHING_ENDED, History
 from orchestrator.domain.matrix import Cell, PinnedTarget, content_hash, expand, target_identity
 from orchestrator.domain.order import Placed, Turn, interleave, joins_after
 from orchestrator.domain.preflight import Answer
@@ -52,7 +52,7 @@ def make_plan(
     answer: Answer,
     existing: Sequence[Existing],
     *,
-    known: History = NOTHING_ENDED,
+    known: Known = NOTHING_KNOWN,
     turns: Mapping[tuple[str, ...], Turn] | None = None,
     priority: int = 0,
 ) -> Plan:
@@ -113,10 +113,16 @@ class _Planned(NamedTuple):
         )
 
 
-def _expected(cells: Sequence[Cell], known: History) -> Iterator[tuple[Cell, float | None]]:
+def _expected(cells: Sequence[Cell], known: Known) -> Iterator[tuple[Cell, float | None]]:
     hashes = target_hashes(cells)
     for cell in cells:
-        yield cell, known.expect(cell.cell_hash, hashes[cell.spec.target.label], cell.profile_hash)
+        found = known.expect(subject_of(cell, hashes), SECONDS) if known.runs else None
+        yield cell, found.mean if found else None
+
+
+def subject_of(cell: Cell, hashes: Mapping[str, str]) -> Subject:
+    """What is looked for in the history, with the content hashes of targets by label."""
+    return Subject(cell.cell_hash, hashes[cell.spec.target.label], cell.profile_hash, cell.spec.agent_kind)
 
 
 def target_hashes(cells: Iterable[Cell]) -> dict[str, str]:

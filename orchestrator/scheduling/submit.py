@@ -15,7 +15,7 @@ from orchestrator.storage import submit as store
 from orchestrator.storage.dispatch import ensure_slots
 from orchestrator.storage.engine import Database
 from orchestrator.storage.forget import forget_unneeded
-from orchestrator.storage.history import history, turns
+from orchestrator.storage.history import known, turns
 
 __all__ = ["Plan", "PlannedJob", "ask_machine", "make_plan", "plan", "require_agents", "submit"]
 
@@ -102,8 +102,8 @@ def plan(loaded: Loaded, database: Database, priority: int | None = None) -> tup
     wanted = loaded.experiment.priority if priority is None else priority
     answer = ask_machine(loaded)
     existing = store.existing_jobs(database, loaded.experiment.experiment)
-    known, order = history(database), turns(database, wanted)
-    return make_plan(loaded, answer, existing, known=known, turns=order, priority=wanted), answer
+    before, order = known(database), turns(database, wanted)
+    return make_plan(loaded, answer, existing, known=before, turns=order, priority=wanted), answer
 
 
 class SpecDumps:
