@@ -1,4 +1,4 @@
-"""What runs that ended say about the next ones: which runs are taken, how far they reach, and whether that is true."""
+"""What runs that ended say about the next ones: which runs are taken, how far they reach, and if that is true."""
 
 import random
 from math import log
