@@ -98,6 +98,7 @@ class _Fleet:
         self._free: defaultdict[str, int] = defaultdict(int, slots)  # slots that no running job holds
         self._passed_over: Counter[int] = Counter()
         self._hints: dict[tuple[str, ...], deque[int]] = defaultdict(deque)
+        self._idle: list[str] = []  # what ready jobs need and has a free slot
         for index in sorted(range(len(jobs)), key=lambda index: (jobs[index].position, index)):
             if jobs[index].running:
                 self._start(index, 0.0)
@@ -108,8 +109,7 @@ class _Fleet:
 
     def dispatch(self, now: float) -> None:
         """One pass of the scheduler, and the claims that follow from it."""
-        waiting = {need for needs, ready in self._ready.items() if ready for need in needs}
-        self.quotas.advance(now, (need for need in waiting if self._free[need] > 0))
+        self.quotas.advance(now, self._idle)
         while self._parked and self._parked[0][0] <= now:
             self._wake(heapq.heappop(self._parked)[1])
         free = {name: self._free[name] for name in self._slots}
@@ -128,6 +128,8 @@ class _Fleet:
             self._ready[needs].popleft()
             self._hints[needs].append(index)
         self._claim(now)
+        waiting = {need for needs, ready in self._ready.items() if ready for need in needs}
+        self._idle = [need for need in waiting if self._free[need] > 0]
 
     def _candidates(self, free: Mapping[str, int], ahead: Mapping[str, int]) -> Iterable[Candidate]:
         for needs, waiting in self._ready.items():
