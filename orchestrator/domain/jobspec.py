@@ -78,7 +78,7 @@ class JobSpec(Model):
     @property
     def roles(self) -> tuple[str, ...]:
         """The roles whose models the loop asks."""
-        return ("build",) if self.loop == "single" else ("reasoning", "build")
+        return roles_of(self.loop)
 
     @property
     def agent_kind(self) -> str:
@@ -100,7 +100,11 @@ class JobSpec(Model):
         return tuple(sorted({first, *(model.resource for model in used if model.lease == "attempt")}))
 
 
+def roles_of(loop: str) -> tuple[str, ...]:
+    """The roles whose models a loop asks."""
+    return ("build",) if loop == "single" else ("reasoning", "build")
+
+
 def agent_kind(agent: str, loop: str, models: Mapping[str, str]) -> str:
     """As `JobSpec.agent_kind`, from the names of the models by role."""
-    used = [models["build"]] if loop == "single" else [models["reasoning"], models["build"]]
-    return f"{agent} ({loop}) with {' and '.join(dict.fromkeys(used))}"
+    return f"{agent} ({loop}) with {' and '.join(dict.fromkeys(models[role] for role in roles_of(loop)))}"

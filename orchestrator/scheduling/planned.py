@@ -35,11 +35,20 @@ class PlannedJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The whole matrix in the order in which it would run, and what is left in the database from earlier files."""
+    """The whole matrix in the order in which it would run, and what is left in the database from earlier files.
+
+    `known` is what earlier runs took.
+    """
 
     loaded: Loaded
     jobs: tuple[PlannedJob, ...]
     stale: int = 0
+    known: Known = NOTHING_KNOWN
+
+    @property
+    def unfinished(self) -> tuple[PlannedJob, ...]:
+        """The jobs that are still to run, those of an earlier submit included."""
+        return tuple(job for job in self.jobs if job.state not in FINAL_JOB_STATES)
 
     @property
     def new(self) -> tuple[PlannedJob, ...]:
@@ -83,7 +92,8 @@ def make_plan(
     ]
     wanted = {(one.cell.cell_hash, repeat) for one, repeat in everything}
     stale = sum(1 for key in have if key not in wanted)
-    return Plan(loaded=loaded, jobs=tuple(sorted(jobs, key=lambda job: (-job.priority, job.position))), stale=stale)
+    ordered = tuple(sorted(jobs, key=lambda job: (-job.priority, job.position)))
+    return Plan(loaded=loaded, jobs=ordered, stale=stale, known=known)
 
 
 class _Planned(NamedTuple):

@@ -6,13 +6,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from orchestrator.analysis.known import COST, SECONDS, TOKENS, Known, Run, Subject, known_from, of_stage, window_share
-from orchestrator.domain.jobspec import agent_kind
 from orchestrator.domain.order import Turn
 from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.states import JobState
 from orchestrator.domain.window import Entry, WindowSpec, used_of
 from orchestrator.storage.dispatch import split_needs
 from orchestrator.storage.engine import Database
+from orchestrator.storage.outlook import profile_facts
 from orchestrator.storage.tables import attempts, cells, is_in, jobs, ledger, stages, targets
 
 # Others say how long a fault took to show, not how long the work takes.
@@ -23,8 +23,9 @@ _MOST_ATTEMPTS = 100_000
 Windows = Mapping[str, Sequence[WindowSpec]]
 
 
-def known(database: Database, windows: Windows | None = None, *, with_stages: bool = False) -> Known:
-    """What runs that ended with a result took: time, tokens, list price, and shares of these windows, by account.
+def known(database: Database, windows: Windows | None = None) -> Known:
+    """What runs that ended with a result took: time, tokens, list price, time and tokens by stage, and shares of
+    these windows, by account.
 
     A run that went on from an earlier attempt is counted with it. Costs by attempts.
     """
@@ -32,16 +33,16 @@ def known(database: Database, windows: Windows | None = None, *, with_stages: bo
         tries = connection.execute(_ATTEMPTS).all()
         if not tries:
             return known_from(())
-        found = _stage_sums(connection, with_stages)
+        found = _stage_sums(connection)
         shares = _window_shares(connection, windows or {})
-        agents = agent_kinds(connection)
+        facts = profile_facts(connection)
     by_id = {row.id: row for row in tries}
     runs = []
     for row in tries:
         if row.outcome in _TELLING:
             chain = list(_chain(row, by_id))
             took = _together([_of_attempt(one, found, shares) for one in chain])
-            subject = Subject(row.cell_hash, row.content_hash, row.profile_hash, agents[row.profile_hash])
+            subject = Subject(row.cell_hash, row.content_hash, row.profile_hash, facts[row.profile_hash].kind)
             runs.append(Run(subject, took))
     return known_from(runs)
 
@@ -63,18 +64,6 @@ _ATTEMPTS = (
     .order_by(attempts.c.ended_at.desc())
     .limit(_MOST_ATTEMPTS)
 )
-
-
-def agent_kinds(connection: sa.Connection) -> dict[str, str]:
-    """Agent, models and loop in words, by the profile's hash."""
-    newest = sa.select(sa.func.max(cells.c.id)).group_by(cells.c.profile_hash)
-    rows = connection.execute(sa.select(cells.c.profile_hash, cells.c.spec).where(cells.c.id.in_(newest)))
-    return {row.profile_hash: _kind(row.spec) for row in rows}
-
-
-def _kind(spec: Mapping[str, Any]) -> str:
-    names = {role: model["name"] for role, model in spec["models"].items()}
-    return agent_kind(spec["agent"], spec["loop"], names)
 
 
 def _chain(row: Any, by_id: Mapping[str, Any]) -> Iterable[Any]:
@@ -103,13 +92,13 @@ def _together(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def _stage_sums(connection: sa.Connection, with_stages: bool) -> dict[str, dict[str, float]]:
+def _stage_sums(connection: sa.Connection) -> dict[str, dict[str, float]]:
     """By attempt: tokens and list price, where every stage told them; by stage also time."""
-    by = [stages.c.attempt_id, *([stages.c.stage] if with_stages else [])]
     kinds = [stages.c[f"{kind}_tokens"] for kind in ("input", "output", "cache_read", "cache_write", "reasoning")]
     told = sa.func.coalesce(stages.c.input_tokens, stages.c.output_tokens)
     query = sa.select(
-        *by,
+        stages.c.attempt_id,
+        stages.c.stage,
         sa.func.count().label("stages"),
         sa.func.count(told).label("told"),
         sa.func.sum(sum((sa.func.coalesce(kind, 0) for kind in kinds), start=sa.literal(0))).label("tokens"),
@@ -117,11 +106,11 @@ def _stage_sums(connection: sa.Connection, with_stages: bool) -> dict[str, dict[
         sa.func.sum(stages.c.cost_usd_micros).label("cost"),
         sa.func.count(stages.c.ended_at).label("timed"),
         sa.func.sum(_seconds_between(connection, stages.c.started_at, stages.c.ended_at)).label("seconds"),
-    ).group_by(*by)
+    ).group_by(stages.c.attempt_id, stages.c.stage)
     found: dict[str, dict[str, float]] = {}
     parts: dict[str, list[tuple[str, Any]]] = {}
     for row in connection.execute(query):
-        parts.setdefault(row.attempt_id, []).append((row.stage if with_stages else "", row))
+        parts.setdefault(row.attempt_id, []).append((row.stage, row))
     for attempt, rows in parts.items():
         took = found[attempt] = {}
         if all(row.told == row.stages for _, row in rows):
@@ -129,9 +118,9 @@ def _stage_sums(connection: sa.Connection, with_stages: bool) -> dict[str, dict[
         if all(row.priced == row.stages for _, row in rows):
             took[COST] = float(sum(row.cost for _, row in rows))
         for stage, row in rows:
-            if stage and row.timed == row.stages:
+            if row.timed == row.stages:
                 took[of_stage(stage, SECONDS)] = float(row.seconds)
-            if stage and row.told == row.stages:
+            if row.told == row.stages:
                 took[of_stage(stage, TOKENS)] = float(row.tokens)
     return found
 

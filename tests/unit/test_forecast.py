@@ -191,5 +191,5 @@ def test_a_night_ends_in_its_range_in_eight_of_ten_worlds() -> None:
         inside.append(told.ends.low <= came.low <= told.ends.high)
         before.append(told.deadline.least)
     assert fmean(inside) == pytest.approx(0.8, abs=0.12)
-    # It errs on the late side: with four runs of each the spread is uncertain, and long jobs weigh more than short ones.
+    # It errs on the late side: with four runs of each the spread is uncertain, and and long jobs weigh most.
     assert 0.33 < fmean(before) < 0.55
