@@ -6,7 +6,7 @@ another, and where these two disagree about a question, there is no answer to it
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -104,6 +104,11 @@ class Forecast:
         """Whether `ends` is no lower bound."""
         return self.known == self.of
 
+    @property
+    def ranged(self) -> bool:
+        """Whether the ends of `ends` say anything."""
+        return self.sure == self.of and self.nights >= _FEWEST
+
 
 def forecast(
     jobs: Sequence[OpenJob],
@@ -115,7 +120,9 @@ def forecast(
     by_seconds: float | None = None,
 ) -> Forecast:
     """Foretell. `by_seconds` is the deadline from now. The same arguments give the same forecast."""
-    count = nights or max(_FEWEST, min(_MOST, _JOBS // max(1, len(jobs))))
+    # Of very many jobs one night is as good as any other, and takes seconds; a chance needs several.
+    least = _FEWEST if by_seconds is not None else 1
+    count = nights or max(least, min(_MOST, _JOBS // max(1, len(jobs))))
     fleet = _Nights(jobs, slots, windows, seed)
     ours = [index for index, job in enumerate(jobs) if job.ours]
     known = sum(jobs[index].seconds is not None for index in ours)
@@ -123,7 +130,7 @@ def forecast(
     told = list(fleet.run(count))
     latest = None
     if known < len(ours):
-        latest = _span([night.end for night in fleet.run(max(_FEWEST, count // 4), unknown="limit")])
+        latest = _span([night.end for night in fleet.run(max(1, count // 4), unknown="limit")])
     middle = sorted(told, key=lambda night: night.end)[(len(told) - 1) // 2]
     deadline = None if by_seconds is None else _deadline(fleet, told, ours, by_seconds, count)
     never = [jobs[index].label for index in ours if middle.done.starts[index] is None]
@@ -211,7 +218,9 @@ def _sure(job: OpenJob) -> bool:
 
 
 def _span(values: Sequence[float]) -> Span:
-    low, middle, high = np.quantile(np.array(values), [_LOW, 0.5, _HIGH]).tolist()
+    # Between a number and infinity there is nothing to interpolate.
+    method: Literal["linear", "nearest"] = "linear" if np.isfinite(values).all() else "nearest"
+    low, middle, high = np.quantile(np.array(values), [_LOW, 0.5, _HIGH], method=method).tolist()
     return Span(low, middle, high)
 
 

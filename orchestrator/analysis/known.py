@@ -58,12 +58,19 @@ class Known:
         if not self.runs:
             return None
         for source in Source:
-            key = (*_key(source, subject), quantity)
+            near = _key(source, subject)
+            if source is not Source.SIZED and near not in self._near:
+                continue
+            key = (*near, quantity)
             if key not in self._made:
                 self._made[key] = self._make(source, subject, quantity)
             if (found := self._made[key]) is not None:
                 return found
         return None
+
+    def stages(self) -> tuple[str, ...]:
+        """The quantities of stages that any run has."""
+        return tuple(sorted({name for run in self.runs for name in run.took if name.startswith("stage:")}))
 
     def _make(self, source: Source, subject: Subject, quantity: str) -> Estimate | None:
         if source is Source.SIZED:

@@ -13,6 +13,7 @@ from orchestrator.analysis.cases import (
     tamper_summaries,
 )
 from orchestrator.analysis.draws import drawn_by_target
+from orchestrator.analysis.foretold import Foretold, foretold
 from orchestrator.analysis.frontier_odds import (
     Membership,
     Offer,
@@ -56,6 +57,7 @@ class Study:
     resources: tuple[ResourceUse, ...]
     offloads: tuple[Offload, ...]
     legacy: tuple[LegacyScore, ...]
+    foretold: tuple[Foretold, ...]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -102,6 +104,7 @@ def study(evidence: Evidence) -> Study:
         resources=resources,
         offloads=offloads(evidence.jobs, resources),
         legacy=legacy_ranking(ordered),
+        foretold=foretold(evidence),
     )
 
 

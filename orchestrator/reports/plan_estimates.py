@@ -115,8 +115,13 @@ def _ends(found: Forecast, now: datetime) -> str:
         missing = f"{found.of - found.known} of {found.of} durations are unknown"
         latest = found.latest.high if found.latest else None
         return f"this ends at {_at(found.ends.middle, now)} or later: {missing}; {_at_latest(latest, now)}"
-    if found.sure < found.of:
-        return f"this ends at about {_at(found.ends.middle, now)}; how far that may be off is unknown"
+    if not found.ranged:
+        why = (
+            "how far that may be off is unknown"
+            if found.sure < found.of
+            else "too many jobs for a range, --by makes one"
+        )
+        return f"this ends at about {_at(found.ends.middle, now)}; {why}"
     span = f"between {_at(found.ends.low, now)} and {_at(found.ends.high, now)}"
     return f"this ends at {_at(found.ends.middle, now)}, in 8 of 10 simulated nights {span}"
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 from orchestrator.analysis.estimate import Estimate
 from orchestrator.analysis.known import COST, SECONDS, TOKENS, Known, Subject, window_share
+from orchestrator.analysis.rows import EstimateRow
 from orchestrator.analysis.totals import Total, total
 from orchestrator.domain.jobspec import JobSpec
 from orchestrator.scheduling.planned import Plan, PlannedJob, subject_of, target_hashes
+from orchestrator.storage.estimates import NewEstimates
 from orchestrator.storage.outlook import WindowNow
 
 WindowName = tuple[str, str]
@@ -39,6 +41,26 @@ class PlanEstimates:
     cost_usd_micros: Total
     shares: Mapping[WindowName, Total]
     runs: int
+
+
+def estimates_to_store(plan: Plan) -> list[NewEstimates]:
+    """What the plan's new jobs are expected to take, by cell, stages included: to be held against what comes."""
+    if not plan.known.runs:
+        return []
+    hashes, quantities = target_hashes(job.cell for job in plan.new), (SECONDS, TOKENS, COST, *plan.known.stages())
+    found = []
+    for cell in {job.cell.cell_hash: job.cell for job in plan.new}.values():
+        subject, limits = subject_of(cell, hashes), cell.spec.limits
+        most = {SECONDS: limits.wall_timeout, TOKENS: limits.max_tokens}
+        expected = {name: plan.known.expect(subject, name) for name in quantities}
+        took = {name: _row(one.limited(most.get(name))) for name, one in expected.items() if one is not None}
+        if took:
+            found.append(NewEstimates(cell_hash=cell.cell_hash, took=took))
+    return found
+
+
+def _row(one: Estimate) -> EstimateRow:
+    return EstimateRow(one.mean, one.middle, one.low, one.high, one.source.name.lower(), one.runs)
 
 
 def windows_of(models: Iterable[tuple[str, str]], windows: Sequence[WindowNow]) -> list[int]:

@@ -65,15 +65,17 @@ def plan_outlook(
     )
 
 
-def live_outlook(
-    database: Database, experiment: str, now: datetime, by: datetime | None = None, nights: int | None = None
-) -> Forecast:
-    """Of a stored experiment, with all that has ended so far as history."""
+def live_outlook(database: Database, experiment: str, now: datetime, by: datetime | None = None) -> Forecast:
+    """Of a stored experiment, with all that has ended so far as history. Made for views: fewer nights than a plan."""
     windows = stored_windows(database, now)
     known = history_for(database, windows)
     jobs = _stored(database, experiment, known, windows, now)
+    nights = max(1, min(_LIVE_NIGHTS, _LIVE_JOBS // max(1, len(jobs))))
     return _foretell(jobs, _open_now(database, _slots(database, now), now), windows, now, by, nights)
 
+
+# Nights of a view that is made again and again, and jobs over all of them.
+_LIVE_NIGHTS, _LIVE_JOBS = 50, 10_000
 
 _Ordered = tuple[tuple[int, int, int], OpenJob]
 _Shares = tuple[tuple[int, Estimate | None], ...]

@@ -9,6 +9,7 @@ from orchestrator.domain.jobspec import JobSpec, TargetSpec
 from orchestrator.domain.preflight import Answer, Question, TargetQuestion
 from orchestrator.files import Loaded
 from orchestrator.scheduling.asking import ask_worker
+from orchestrator.scheduling.estimates import estimates_to_store
 from orchestrator.scheduling.outlook import history_for
 from orchestrator.scheduling.planned import Plan, PlannedJob, make_plan, target_hashes
 from orchestrator.scheduling.pools import wanted_slots
@@ -199,5 +200,6 @@ def _store_jobs(planned: Plan, database: Database, now: datetime) -> int:
             )
             for job in planned.new
         ],
+        new_estimates=estimates_to_store(planned),
         now=now,
     )

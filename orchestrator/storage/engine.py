@@ -18,7 +18,7 @@ from orchestrator.storage.tables import metadata
 T = TypeVar("T")
 
 # The newest migration. `migrate` compares it before it imports Alembic, which costs 0.2 s.
-HEAD = "0005"
+HEAD = "0007"
 
 _HINTS = (
     ("database is locked", "another process holds the database; end it or wait, then run the same command again"),

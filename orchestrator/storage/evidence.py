@@ -17,6 +17,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.domain.usage import TokenUsage
 from orchestrator.storage.check_evidence import CaseEvidence, case_evidence, change_rows, check_rows
 from orchestrator.storage.engine import Database
+from orchestrator.storage.estimates import estimates_of
 from orchestrator.storage.tables import attempts, cells, experiments, jobs, stages
 from orchestrator.storage.tasks import TaskCount, task_counts
 
@@ -57,6 +58,7 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
         job_checks = check_rows(connection, mine, cases)
         changes = change_rows(connection, mine) if with_cases else []
         counts = task_counts(connection, mine)
+        expected = estimates_of(connection, found)
     by_job: dict[int, list[Any]] = defaultdict(list)
     for attempt in tries:
         by_job[attempt.job_id].append(attempt)
@@ -79,6 +81,11 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
         changes=tuple(changes),
         profiles=tuple(_profiles(cell_rows)),
         cases_cut=cases.cut,
+        estimates={
+            row.id: expected[row.cell_id, row.created_at]
+            for row in job_rows
+            if (row.cell_id, row.created_at) in expected
+        },
         notes=(_imported(source),) if source else (),
     )
 

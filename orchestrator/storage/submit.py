@@ -12,6 +12,7 @@ from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.states import JobState
 from orchestrator.storage.bulk import insert_many, insert_new, refresh_statistics
 from orchestrator.storage.engine import Database, one_at_a_time
+from orchestrator.storage.estimates import NewEstimates, insert_estimates
 from orchestrator.storage.marks import mark_new
 from orchestrator.storage.quota import store_windows
 from orchestrator.storage.tables import accounts, cells, experiments, hidden_files, jobs, pools, targets
@@ -130,6 +131,7 @@ def store_experiment(
     new_jobs: Sequence[NewJob],
     now: datetime,
     new_packs: Sequence[NewPack] = (),
+    new_estimates: Sequence[NewEstimates] = (),
 ) -> int:
     """Insert what is missing in one transaction; returns the number of jobs added. Safe to repeat."""
     with database.write() as connection:
@@ -155,6 +157,7 @@ def store_experiment(
             if (cell_ids[job.cell_hash], job.repeat) not in have
         )
         added = insert_many(connection, jobs, rows)
+        insert_estimates(connection, new_estimates, cell_ids, now)
         mark_new(connection, name)
     if added >= _MANY:
         refresh_statistics(database, jobs)
