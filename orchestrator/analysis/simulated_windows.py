@@ -83,7 +83,7 @@ class Quotas:
         """Let time pass, during which ready jobs waited at these gates though a slot was free."""
         gates = set(waiting)
         for window in self._windows:
-            if window.spec.gate in gates and window.sessions() == 0:
+            if window.spec.gate in gates and window.sessions() is not None:
                 window.held_seconds += now - self._now
             window.advance(now)
         self._now = now
@@ -106,7 +106,7 @@ class Quotas:
         return min((one.better_at() for one in self._windows if one.sessions() is not None), default=inf)
 
     def held_seconds(self) -> tuple[float, ...]:
-        """By window, how long jobs waited while it let none in."""
+        """By window, how long jobs waited for it beside free slots: it let none in, or one at a time."""
         return tuple(window.held_seconds for window in self._windows)
 
     def peaks(self) -> tuple[float, ...]:

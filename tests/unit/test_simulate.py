@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.analysis.simulate import SimulatedJob, guessed_from_others, simulate
 from orchestrator.analysis.simulated_windows import SimulatedWindow, Use
-from orchestrator.analysis.workload import Trial, generated, recorded, shares
+from orchestrator.analysis.workload import Trial, generated, recorded, shares, with_quotas
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.files.trials import load_trials
 
@@ -201,6 +201,21 @@ def test_a_generated_workload_depends_on_its_seed_alone() -> None:
     assert generated(500, 20, 7) == generated(500, 20, 7)
     assert generated(500, 20, 7) != generated(500, 20, 8)
     assert len(generated(501, 20, 7).jobs) == 501
+
+
+def test_generated_quotas_hold_back_and_a_budget_ends() -> None:
+    work = with_quotas(generated(3000, 30, 1))
+    done = simulate(work.jobs, work.slots, windows=work.windows)
+    assert [f"{one.name} of {one.gate}" for one in work.windows][-3:] == [
+        "5h of account:2",
+        "7d of account:2",
+        "budget of account:2",
+    ]
+    left = [job for job, start in zip(work.jobs, done.starts, strict=True) if start is None]
+    assert left
+    assert all("account:2" in job.needs for job in left), "only the budget keeps jobs out for ever"
+    assert done.held_seconds[0] > 0
+    assert 0.9 < done.peaks[0] < 1.1
 
 
 def test_a_task_of_one_submission_has_no_guess() -> None:
