@@ -4,7 +4,7 @@ For each simulated night: the true spread and centre of each set of runs (invers
 of a normal), then every job around them. A single job so drawn has about its estimate's interval.
 
 Three runs leave it open whether a job takes a thousand times as long, and of hundreds of jobs some would each night.
-So the spreads of many sets are moved towards what is usual among them, and none is drawn as more than one and a half of itself.
+So the spreads of many sets are moved towards what is usual among them, and none is drawn as more than 1.5 of itself.
 Source of the first: G. K. Smyth, "Linear models and empirical Bayes methods for assessing differential expression",
 Statistical Applications in Genetics and Molecular Biology 3 (2004), article 3.
 """
