@@ -9,7 +9,7 @@ from rich.text import Text
 
 from orchestrator.analysis.bottleneck import Bottleneck
 from orchestrator.analysis.estimate import LEAST_RUNS, Estimate
-from orchestrator.analysis.forecast import Deadline, Forecast, Span
+from orchestrator.analysis.forecast import Deadline, Forecast, Span, WindowOutlook
 from orchestrator.analysis.totals import Total
 from orchestrator.domain.window import WHOLE
 from orchestrator.reports.words import UNKNOWN, duration, money, share, tokens
@@ -91,12 +91,7 @@ def outlook_lines(found: Forecast, windows: list[WindowNow], now: datetime) -> I
     if found.bottleneck is not None and found.known:
         yield f"bottleneck: {_bottleneck(found.bottleneck)}"
     for outlook in found.windows:
-        least = "" if outlook.known else "at least "
-        waits = f", jobs wait {duration(outlook.held_seconds)} for it" if outlook.held_seconds >= 1 else ""
-        yield (
-            f"window {outlook.name} of {outlook.gate}: {least}{share(outlook.peak.middle)} full at the most "
-            f"[{share(outlook.peak.low)}–{share(outlook.peak.high)}]{waits}"
-        )
+        yield f"window {outlook.name} of {outlook.gate}: {_window(outlook)}"
     for window in windows:
         if window.implied:
             yield (
@@ -105,6 +100,14 @@ def outlook_lines(found: Forecast, windows: list[WindowNow], now: datetime) -> I
             )
     if found.never:
         yield f"note: {len(found.never)} jobs never start: what they need has no slot, or a window never lets them in"
+
+
+def _window(outlook: WindowOutlook) -> str:
+    if not outlook.known:
+        return "what jobs take of it is unknown"
+    waits = f", jobs wait {duration(outlook.held_seconds)} for it" if outlook.held_seconds >= 1 else ""
+    low, middle, high = (share(part) for part in outlook.peak)
+    return f"{middle} full at the most [{low}–{high}]{waits}"
 
 
 def _ends(found: Forecast, now: datetime) -> str:
@@ -143,14 +146,15 @@ def _deadline(found: Forecast, deadline: Deadline, now: datetime) -> Iterator[st
     if deadline.late and found.known:
         names = ", ".join(label for label, _ in deadline.late[:_MOST_LATE])
         more = f" and {len(deadline.late) - _MOST_LATE} more" if len(deadline.late) > _MOST_LATE else ""
-        yield f"not done by then in most nights: {len(deadline.late)} jobs: {names}{more}"
+        jobs = "1 job" if len(deadline.late) == 1 else f"{len(deadline.late)} jobs"
+        yield f"not done by then in most nights: {jobs}: {names}{more}"
 
 
 def verdict(found: Forecast, deadline: Deadline) -> str:
     """`yes`, `no`, `perhaps`, each with its chance, or why it cannot be told."""
     chance = deadline.chance
     if chance is None:
-        return f"cannot be told: {_why_not(found)}"
+        return f"cannot be told: {_why_not(found, deadline.most)}"
     if chance > 0.95:
         return f"yes, in {share(min(chance, 0.999))} of {found.nights} simulated nights"
     if chance < 0.05:
@@ -158,13 +162,14 @@ def verdict(found: Forecast, deadline: Deadline) -> str:
     return f"perhaps, in {share(chance)} of {found.nights} simulated nights"
 
 
-def _why_not(found: Forecast) -> str:
+def _why_not(found: Forecast, most: float) -> str:
     if found.known < found.of:
         return f"nothing is known of how long {found.of - found.known} of {found.of} jobs take"
+    if found.sure < found.of:
+        return f"of {found.of - found.sure} of {found.of} jobs too few others were seen to know how much they differ"
     blind = [f"{one.name} of {one.gate}" for one in found.windows if not one.known]
-    if blind:
-        return f"nobody knows what jobs take of window {', '.join(blind)}"
-    return f"of {found.of - found.sure} of {found.of} jobs too few others were seen to know how much they differ"
+    nights = f"if that suffices, in {share(most)} of {found.nights} simulated nights"
+    return f"nobody knows what jobs take of window {', '.join(blind)}; {nights}"
 
 
 def _bottleneck(found: Bottleneck) -> str:

@@ -19,6 +19,7 @@ def estimates(study: Study) -> Table:
             *(("–", "–") if found.cost_usd_micros is None else _money(found.cost_usd_micros)),
         )
         for found in study.foretold
+        if not found.stage or found.seconds.compared or found.tokens.compared
     )
     return Table(
         key="estimates",
