@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from orchestrator.analysis.race import RaceRecord
 from orchestrator.domain.campaign import Then
@@ -201,6 +201,17 @@ class ChangeRow:
     asserts_removed: int | None = None
 
 
+class EstimateRow(NamedTuple):
+    """What was expected of one quantity at submit. `low` and `high` are None where the spread was unknown."""
+
+    mean: float
+    middle: float
+    low: float | None
+    high: float | None
+    source: str
+    runs: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProfileRow:
     """What a profile is made of, for the reader of a report."""
@@ -225,7 +236,10 @@ class MachineNote:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All rows of one experiment as they stood at `generated_at`. `cases` may be cut, which `cases_cut` tells."""
+    """All rows of one experiment as they stood at `generated_at`. `cases` may be cut, which `cases_cut` tells.
+
+    `estimates` are by job and quantity; jobs of which nothing was expected are not there.
+    """
 
     experiment: str
     generated_at: datetime
@@ -239,6 +253,7 @@ class Evidence:
     cases_cut: bool = False
     race: RaceRecord | None = None
     then: Then | None = None
+    estimates: Mapping[int, Mapping[str, EstimateRow]] = field(default_factory=dict)
 
 
 class OfJob(Protocol):

@@ -14,6 +14,7 @@ from orchestrator.analysis.cases import (
     tamper_summaries,
 )
 from orchestrator.analysis.draws import drawn_by_target
+from orchestrator.analysis.foretold import Foretold, foretold
 from orchestrator.analysis.frontier_odds import (
     Membership,
     Offer,
@@ -59,6 +60,7 @@ class Study:
     resources: tuple[ResourceUse, ...]
     offloads: tuple[Offload, ...]
     legacy: tuple[LegacyScore, ...]
+    foretold: tuple[Foretold, ...]
     race: RaceStory | None = None
     second: SecondPart | None = None
 
@@ -116,6 +118,7 @@ def study(evidence: Evidence) -> Study:
         legacy=legacy_ranking(ordered),
         race=race,
         second=second,
+        foretold=foretold(evidence),
     )
 
 

@@ -1,5 +1,7 @@
 """status: where every job stands, and why it waits."""
 
+from dataclasses import replace
+
 import click
 
 from orchestrator.cli.common import as_json, chosen_experiment, emit, experiment_name, open_database
@@ -16,6 +18,7 @@ _OPENINGS_SHOWN = 5
 def status_command(experiment: str | None, as_json: bool) -> int:
     """Show every job of EXPERIMENT (default: the newest), the slots, the quota windows, and the workers."""
     from orchestrator.domain.breaker import describe
+    from orchestrator.reports.eta import Foreteller
     from orchestrator.reports.live_rows import live_view
     from orchestrator.reports.notices import backlog_words
     from orchestrator.reports.quota_table import quota_json, quota_view
@@ -29,7 +32,7 @@ def status_command(experiment: str | None, as_json: bool) -> int:
     database = open_database()
     name = chosen_experiment(database, experiment)
     now = utc_now()
-    view = live_view(database, name, now)
+    view = live_view(database, name, now, Foreteller(database, name))
     known = workers(database)
     accounts = quotas(database, now)
     breakers = all_breakers(database)
@@ -42,7 +45,8 @@ def status_command(experiment: str | None, as_json: bool) -> int:
             {
                 "experiment": name,
                 "at": now,
-                "eta_seconds": view.eta_seconds,
+                "eta_seconds": view.eta.middle if view.eta else None,
+                "eta": vars(view.eta) if view.eta else None,
                 "jobs": [vars(job) for job in view.jobs],
                 "resources": [vars(resource) for resource in view.resources],
                 "accounts": quota_json(accounts),
@@ -70,7 +74,8 @@ def status_command(experiment: str | None, as_json: bool) -> int:
     from orchestrator.reports.live import render
 
     console = Console()
-    console.print(render(view, height=console.height))
+    # The windows have a table of their own below.
+    console.print(render(replace(view, gauges=()), height=console.height))
     table = Table("id", "job", "state", "outcome", "waits for", box=None, pad_edge=False, header_style="bold")
     for job in view.jobs:
         table.add_row(

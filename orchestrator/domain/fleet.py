@@ -91,6 +91,10 @@ class Zones(Model):
     orange: Behaviour = DEFAULT_BEHAVIOUR[Zone.ORANGE]
     red: Behaviour = DEFAULT_BEHAVIOUR[Zone.RED]
 
+    def behaviour(self) -> dict[Zone, Behaviour]:
+        """By zone."""
+        return {Zone.GREEN: "run", Zone.YELLOW: self.yellow, Zone.ORANGE: self.orange, Zone.RED: self.red}
+
 
 class Account(Model):
     """A cloud subscription or key. Its concurrency is how many sessions may be live on it, over all machines."""

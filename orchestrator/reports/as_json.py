@@ -62,6 +62,7 @@ def document(study: Study, options: ReportOptions) -> dict[str, Json]:
         "tampering": _plain(study.tampering, options),
         "protected_changes": _plain(study.changes[:MAX_CASES], options),
         "legacy_scores": _plain(study.legacy, options),
+        "estimates": _plain(study.foretold, options),
         "jobs": [
             {
                 **_job(job, checks.get(job.job_id, []), stages.get(job.job_id, []), options),

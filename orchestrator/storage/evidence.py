@@ -18,6 +18,7 @@ from orchestrator.domain.states import JobState
 from orchestrator.domain.usage import TokenUsage
 from orchestrator.storage.check_evidence import CaseEvidence, case_evidence, change_rows, check_rows
 from orchestrator.storage.engine import Database
+from orchestrator.storage.estimates import estimates_of
 from orchestrator.storage.races import race_record
 from orchestrator.storage.tables import attempts, cells, experiments, jobs, stages
 from orchestrator.storage.tasks import TaskCount, task_counts
@@ -60,6 +61,7 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
         changes = change_rows(connection, mine) if with_cases else []
         counts = task_counts(connection, mine)
         race = race_record(connection, found, row.spec)
+        expected = estimates_of(connection, found)
     by_job: dict[int, list[Any]] = defaultdict(list)
     for attempt in tries:
         by_job[attempt.job_id].append(attempt)
@@ -84,6 +86,11 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
         cases_cut=cases.cut,
         race=race,
         then=Then.model_validate(row.spec["then"]) if row.spec.get("then") else None,
+        estimates={
+            row.id: expected[row.cell_id, row.created_at]
+            for row in job_rows
+            if (row.cell_id, row.created_at) in expected
+        },
         notes=(_imported(source),) if source else (),
     )
 

@@ -157,6 +157,15 @@ sa.Index(
     postgresql_where=sa.text("state = 'ready'"),
 )
 
+estimates = sa.Table(
+    "estimates",
+    metadata,
+    # What the jobs of a cell that were submitted at this moment were expected to take, by quantity.
+    sa.Column("cell_id", sa.ForeignKey("cells.id"), primary_key=True),
+    sa.Column("made_at", UtcDateTime(), primary_key=True),
+    sa.Column("took", Json, nullable=False),
+)
+
 LIVE = "state <> 'ended'"
 
 attempts = sa.Table(

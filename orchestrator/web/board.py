@@ -14,7 +14,6 @@ from typing import NamedTuple
 from orchestrator.analysis.judge import end_word
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
-from orchestrator.reports.live_rows import eta_seconds
 from orchestrator.reports.words import one_line, spaced
 from orchestrator.scheduling.why import waiting_reason
 from orchestrator.storage import grid
@@ -66,7 +65,6 @@ class View:
     jobs: Mapping[int, GridJob]
     moved: Mapping[int, int]
     running: tuple[grid.Running, ...]
-    eta_seconds: float | None
 
     @property
     def counts(self) -> Counter[str]:
@@ -139,7 +137,6 @@ class Board:
             jobs=jobs,
             moved={job_id: known.moved.get(job_id, version) if known else version for job_id in jobs},
             running=(),
-            eta_seconds=None,
         )
 
     def _moved(
@@ -152,17 +149,13 @@ class Board:
         now: datetime,
     ) -> View:
         reasons: dict[tuple[str, str, str], str] = {}
-        resources: dict[str, tuple[str, ...]] = {}
         active = {one.job_id: one for one in running}
         changed: dict[int, GridJob] = {}
-        needs: dict[int, tuple[str, ...]] = {}
         for job_id, job in known.jobs.items():
             row = stands[job_id]
             key = (row.state, row.waiting_reason or "", row.needs)
             if key not in reasons:
-                resources[row.needs] = split_needs(row.needs)
-                reasons[key] = waiting_reason(JobState(row.state), key[1], resources[row.needs], slots, closed)
-            needs[job_id] = resources[row.needs]
+                reasons[key] = waiting_reason(JobState(row.state), key[1], split_needs(row.needs), slots, closed)
             run = active.get(job_id)
             seen = _Seen(row, reasons[key], stage_word(run) if run else "", run.started_at if run else None)
             # Nearly all jobs stand as they stood: what is costly is only done for the others.
@@ -178,7 +171,6 @@ class Board:
             jobs=jobs,
             moved={**known.moved, **dict.fromkeys(changed, version)},
             running=running,
-            eta_seconds=eta_seconds(jobs.values(), needs, slots, now),
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from orchestrator.reports.eta import Foreteller
 from orchestrator.settings import Settings
 from orchestrator.storage.engine import Database
 from orchestrator.storage.grid import experiment_of, listed
@@ -76,12 +77,13 @@ def list_reader(database: Database, fleet: FleetReader) -> Callable[[datetime], 
 
 def experiment_reader(database: Database, fleet: FleetReader, name: str) -> Callable[[datetime], Look]:
     """Reads one experiment's matrix."""
-    ticks, board = _Ticks(), Board(name)
+    ticks, board, foreteller = _Ticks(), Board(name), Foreteller(database, name)
 
     def read(now: datetime) -> Look:
         seen = fleet.look(now)
         view = board.look(database, seen.slots, seen.closed, now)
-        return ticks.look(experiment_sections(view, seen), name, view=view, experiment=name, spoken=spoken(view))
+        sections = experiment_sections(view, seen, foreteller.soon(now))
+        return ticks.look(sections, name, view=view, experiment=name, spoken=spoken(view))
 
     return read
 

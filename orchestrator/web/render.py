@@ -13,6 +13,7 @@ from orchestrator.domain.states import FINAL_JOB_STATES
 from orchestrator.domain.window import WHOLE
 from orchestrator.domain.zones import Zone
 from orchestrator.reports import words
+from orchestrator.reports.eta import Eta
 from orchestrator.reports.symbols import Symbol, symbol
 from orchestrator.storage.grid import Listed
 from orchestrator.storage.ledger import moment
@@ -97,7 +98,7 @@ class Grid(NamedTuple):
     wide: bool
 
 
-def experiment_sections(view: View, fleet: FleetView) -> dict[str, str]:
+def experiment_sections(view: View, fleet: FleetView, eta: Eta | None) -> dict[str, str]:
     """Everything around the matrix."""
     counts = view.counts
     run = [(one, view.jobs[one.job_id]) for one in view.running if one.job_id in view.jobs]
@@ -107,7 +108,7 @@ def experiment_sections(view: View, fleet: FleetView) -> dict[str, str]:
     ]
     groups, others = _waiting(view.jobs.values())
     return {
-        "summary": _part("summary", view, counted(counts), tones(counts)),
+        "summary": _part("summary", view, counted(counts), tones(counts), eta),
         "running": _part("running", rows, len(run) - len(rows)),
         "waiting": _part("waiting", groups, others),
         "fleet": fleet_section(fleet, view.at),
