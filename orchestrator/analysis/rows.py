@@ -223,7 +223,11 @@ class MachineNote:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All rows of one experiment as they stood at `generated_at`. `cases` may be cut, which `cases_cut` tells."""
+    """All rows of one experiment as they stood at `generated_at`. `cases` may be cut, which `cases_cut` tells.
+
+    `tasks_unnamed`: the results of a target are of different tasks, of which nobody tells which is which. They are no
+    repeats, and those of two profiles cannot be paired.
+    """
 
     experiment: str
     generated_at: datetime
@@ -235,6 +239,7 @@ class Evidence:
     profiles: tuple[ProfileRow, ...] = ()
     notes: tuple[MachineNote, ...] = ()
     cases_cut: bool = False
+    tasks_unnamed: bool = False
 
 
 class OfJob(Protocol):

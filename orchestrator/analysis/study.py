@@ -1,5 +1,6 @@
 """Everything that a report shows, computed once from the evidence."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.advice import DELTA, Advice, advise
@@ -12,7 +13,7 @@ from orchestrator.analysis.cases import (
     change_summaries,
     tamper_summaries,
 )
-from orchestrator.analysis.draws import drawn_by_target
+from orchestrator.analysis.draws import MIN_DRAWN, Draws, drawn_by_count, drawn_by_target
 from orchestrator.analysis.frontier_odds import (
     Membership,
     Offer,
@@ -22,6 +23,7 @@ from orchestrator.analysis.frontier_odds import (
 from orchestrator.analysis.judge import group_checks
 from orchestrator.analysis.legacy import LegacyScore
 from orchestrator.analysis.matrix import Cell, CheckSummary, cells, check_summaries
+from orchestrator.analysis.memo import Memo, memo
 from orchestrator.analysis.paired import Pair, compare
 from orchestrator.analysis.pareto import Frontier, frontier
 from orchestrator.analysis.quota import Offload, ResourceUse, offloads, resource_use
@@ -30,6 +32,7 @@ from orchestrator.analysis.robustness import Robustness, robustness
 from orchestrator.analysis.rows import Evidence
 from orchestrator.analysis.stages import StageSummary, summarize_stages
 from orchestrator.analysis.summary import VariantSummary, summarize
+from orchestrator.analysis.tally import Arm, Tally
 from orchestrator.analysis.verdict import verdict
 
 
@@ -41,6 +44,7 @@ class Study:
     summaries: tuple[VariantSummary, ...]
     ranking: Ranking
     verdict: tuple[str, ...]
+    memo: Memo
     certainty: tuple[Certainty, ...]
     pairs: tuple[Pair, ...]
     advice: tuple[Advice, ...]
@@ -75,11 +79,12 @@ def study(evidence: Evidence) -> Study:
     by_label = arms(evidence.jobs, checks)
     plain = rank(summaries)
     ordered = (*(place.summary for place in plain.places), *plain.unranked)
-    pairs = compare({entry.label: by_label[entry.label] for entry in ordered})
+    unnamed = evidence.tasks_unnamed
+    pairs = () if unnamed else compare({entry.label: by_label[entry.label] for entry in ordered})
     ranking = rank(summaries, pairs)
     ranked = [place.summary for place in ranking.places]
     offers = [_offer(entry) for entry in ranked]
-    drawn = drawn_by_target({entry.label: by_label[entry.label] for entry in ranked})
+    drawn = _drawn(ranked, by_label, unnamed=unnamed)
     choice = cheapest_not_worse(offers, drawn, DELTA) if drawn is not None and len(ranked) > 1 else None
     resources = resource_use(evidence.jobs, evidence.stages)
     return Study(
@@ -87,7 +92,12 @@ def study(evidence: Evidence) -> Study:
         summaries=ordered,
         ranking=ranking,
         verdict=verdict(ordered, ranking, by_label),
-        certainty=tuple(found for entry in ordered if (found := certainty(entry.label, by_label[entry.label]))),
+        memo=memo(evidence, ordered, ranking, by_label, offers, drawn),
+        certainty=tuple(
+            found
+            for entry in ordered
+            if (found := certainty(entry.label, by_label[entry.label], tasks_unnamed=unnamed))
+        ),
         pairs=pairs,
         advice=advise(ranking, choice),
         frontier=frontier(ordered),
@@ -103,6 +113,13 @@ def study(evidence: Evidence) -> Study:
         offloads=offloads(evidence.jobs, resources),
         legacy=legacy_ranking(ordered),
     )
+
+
+def _drawn(ranked: Sequence[VariantSummary], by_label: Mapping[str, Arm], *, unnamed: bool) -> Draws | None:
+    if not unnamed:
+        return drawn_by_target({entry.label: by_label[entry.label] for entry in ranked})
+    counts = [Tally(entry.solved, entry.results) for entry in ranked]
+    return drawn_by_count(counts) if counts and min(count.results for count in counts) >= MIN_DRAWN else None
 
 
 def _offer(entry: VariantSummary) -> Offer:

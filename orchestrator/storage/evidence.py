@@ -17,9 +17,12 @@ from orchestrator.domain.states import JobState
 from orchestrator.domain.usage import TokenUsage
 from orchestrator.storage.check_evidence import CaseEvidence, case_evidence, change_rows, check_rows
 from orchestrator.storage.engine import Database
+from orchestrator.storage.imports import IMPORTED_QUEUE
 from orchestrator.storage.tables import attempts, cells, experiments, jobs, stages
 from orchestrator.storage.tasks import TaskCount, task_counts
 
+# Sources that tell how many tasks a run solved, and not which.
+IMPORTED_WITHOUT_TASKS = frozenset({"leaderboard"})
 _NOT_WORK = frozenset({OutcomeClass.INFRA, OutcomeClass.USER})
 
 
@@ -79,6 +82,7 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
         changes=tuple(changes),
         profiles=tuple(_profiles(cell_rows)),
         cases_cut=cases.cut,
+        tasks_unnamed=source in IMPORTED_WITHOUT_TASKS,
         notes=(_imported(source),) if source else (),
     )
 
@@ -116,8 +120,13 @@ def _counted_seconds(attempt: Any, kept: Sequence[StageRow]) -> float | None:
     return known
 
 
-def _parked_seconds(tries: Sequence[Any], now: datetime) -> float:
-    """How long the job was parked: from the end of an attempt to the reset that it waited for, or to the next one."""
+def _parked_seconds(tries: Sequence[Any], now: datetime) -> float | None:
+    """How long the job was parked: from the end of an attempt to the reset that it waited for, or to the next one.
+
+    Of a run that was imported nobody knows.
+    """
+    if tries and tries[0].machine == IMPORTED_QUEUE:
+        return None
     parked = 0.0
     for attempt, later in zip_longest(tries, tries[1:]):
         if attempt.parked_until is not None:
@@ -251,11 +260,11 @@ def _stage_rows(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> list[
 
 
 def _profiles(cell_rows: Mapping[int, Any]) -> list[ProfileRow]:
-    seen: dict[tuple[str, str], ProfileRow] = {}
+    seen: dict[tuple[str, str, str | None], ProfileRow] = {}
     for cell in cell_rows.values():
         spec = cell.spec
         seen.setdefault(
-            (cell.profile, cell.profile_hash),
+            (cell.profile, cell.profile_hash, spec["agent_version"]),
             ProfileRow(
                 profile=cell.profile,
                 profile_hash=cell.profile_hash,
