@@ -11,8 +11,8 @@ from orchestrator.reports.table import Table
 # All pairs of 7 profiles. Of more, a reader wants those with the leader.
 MAX_PAIRS = 21
 _NOTE = (
-    "On targets that both have results on, each counted once. p is exact or by sign flips of targets, with Holm's "
-    "correction over all pairs; intervals are those of one pair alone."
+    "On targets that both have results on, each counted once; better : worse counts those of the first. p is exact "
+    "or by sign flips of targets, with Holm's correction over all pairs; intervals are those of one pair alone."
 )
 
 
@@ -24,7 +24,7 @@ def pairs(study: Study, *, everything: bool = False) -> Table:
     return Table(
         key="pairs",
         title="Profiles two by two",
-        columns=("first", "second", "common targets", "first : second better", "difference (95 %)", "p", "the data"),
+        columns=("first", "second", "targets", "better : worse", "difference (95 %)", "p", "the data"),
         rows=(*(_judged(one) for one in shown), *_refused(refused)),
         numeric=frozenset(range(2, 6)),
         note=_NOTE + _folded(judged, len(shown)),

@@ -18,10 +18,10 @@ def certainty(study: Study) -> Table:
             "targets",
             "results",
             "solved",
-            "± same targets",
-            "± if independent",
-            "± other targets",
-            "95 % other targets",
+            "± same",
+            "± independent",
+            "± other",
+            "95 % other",
         ),
         rows=tuple(_certain(entry, unnamed=unnamed) for entry in study.certainty),
         numeric=frozenset(range(1, 8)),
@@ -30,9 +30,9 @@ def certainty(study: Study) -> Table:
 
 
 _ERRORS = (
-    "± is one standard error in points: for new repeats on these targets, if every result were a target "
-    "of its own, and for other targets of the same kind, which is the one to quote. – = too few repeats or targets "
-    "to say."
+    "± is one standard error in points: for new repeats on the same targets, if every result were a target of its "
+    "own, and for other targets of the same kind, which is the one to quote; 95 % is for those, too. – = too few "
+    "repeats or targets to say."
 )
 _UNNAMED = (
     "± is one standard error in points. The source tells how many tasks were solved and not which: each result "
@@ -88,8 +88,8 @@ def _exact(share: float) -> str:
 
 
 def frontier(study: Study) -> Table:
-    """Ranked variants of known cost: on the frontier or not, and how often on other targets. Empty below two."""
-    found = study.frontier_odds if len(study.frontier_odds) > 1 else ()
+    """Ranked variants of known cost, the frontier's members first, and how often each is one. Empty below two."""
+    found = sorted(study.frontier_odds, key=lambda one: not one.on_frontier) if len(study.frontier_odds) > 1 else ()
     return Table(
         key="frontier",
         title="Cost against quality",
