@@ -27,7 +27,7 @@ class JobRow:
     are of the last attempt. `context_peak_fill` is a share, 0-1. `final_text` is written by the agent.
 
     `tasks_planned` are those of the plan, parts and repairs apart: the denominator of completion never changes. Both
-    counts are of the last attempt; None where a loop has no plan.
+    counts are of the last attempt; None where a loop has no plan. `tasks_at_once` were accepted without a refusal.
     `protected_changes` are the agent's changes to what judges it, `protected_counted` those of them that count.
 
     `retuned` are limits that people changed after submit, by name; None is unlimited.
@@ -67,6 +67,7 @@ class JobRow:
     infra_attempts: int = 0
     tasks_accepted: int | None = None
     tasks_planned: int | None = None
+    tasks_at_once: int | None = None
     protected_changes: int | None = None
     protected_counted: int | None = None
     final_text: str = ""
@@ -84,7 +85,8 @@ class StageRow:
 
     `resource` is `account:<name>` or `pool:<name>`, `requests` counts model requests at the gateway.
     `stream_tokens` are all that the agent told, `gateway_tokens` all that the gateway counted.
-    `error_text` comes from the agent or the provider.
+    `error_text` comes from the agent or the provider. `precheck_accepted` tells of a build by another program whether
+    a quick check accepted it, so that nothing had to verify it.
     """
 
     job_id: int
@@ -113,6 +115,7 @@ class StageRow:
     error_kind: str = ""
     error_text: str = ""
     prompt_bytes: int | None = None
+    precheck_accepted: bool | None = None
 
     @property
     def seconds(self) -> float | None:

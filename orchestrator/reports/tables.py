@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from orchestrator.analysis.judge import Standing, word_standing
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.summary import VariantSummary
-from orchestrator.reports import tables_checks, tables_pairs, tables_robust, tables_sure, tables_use
+from orchestrator.reports import tables_checks, tables_pairs, tables_robust, tables_sure, tables_tasks, tables_use
 from orchestrator.reports.options import PLAIN, ReportOptions
 from orchestrator.reports.symbols import symbol
 from orchestrator.reports.table import Table
@@ -215,6 +215,7 @@ def all_tables(study: Study, options: ReportOptions = PLAIN) -> tuple[Table, ...
         tables_use.stages(study),
         tables_use.times(study),
         tables_use.quota(study),
+        tables_tasks.efficiency(study),
         tables_use.tokens_by_kind(study),
         tables_use.coverage(study),
         tables_robust.scores(study),

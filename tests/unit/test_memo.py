@@ -31,7 +31,7 @@ def _said(found: Study, title: str) -> tuple[str, ...]:
 
 
 def _repeats(profile: str, solved: list[int], repeats: int, start: int, cost: int | None = 100_000) -> list[JobRow]:
-    jobs = []
+    jobs: list[JobRow] = []
     for at, count in enumerate(solved):
         for repeat in range(repeats):
             changes: dict[str, object] = {"target": f"t{at:02}", "repeat": repeat + 1, "cost_usd_micros": cost}

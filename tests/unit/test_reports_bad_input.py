@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from orchestrator.analysis.rows import Evidence, JobRow, ProfileRow
+from orchestrator.analysis.rows import Evidence, JobRow, ProfileRow, StageRow
 from orchestrator.analysis.study import Study, study
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
@@ -18,9 +18,10 @@ from orchestrator.domain.usage import TokenUsage
 from orchestrator.reports import as_json, html, markdown, terminal
 from orchestrator.reports.options import PLAIN
 from orchestrator.reports.table import Table
+from orchestrator.reports.tables_tasks import efficiency
 from tests.unit.rows_factory import NIGHT, job, many
 
-UNKNOWN = {
+UNKNOWN: dict[str, Any] = {
     "cost_usd_micros": None,
     "tokens": TokenUsage(),
     "wall_seconds": None,
@@ -29,7 +30,7 @@ UNKNOWN = {
     "remote_calls": None,
     "local_calls": None,
 }
-DEAD = {"outcome": Outcome.INFRA_ERROR, "state": JobState.FAILED}
+DEAD: dict[str, Any] = {"outcome": Outcome.INFRA_ERROR, "state": JobState.FAILED}
 
 
 class Forms(NamedTuple):
@@ -219,3 +220,16 @@ def test_a_table_in_which_every_number_is_unknown_is_left_to_the_one_that_counts
     told = forms(study(evidence(*many(8, 4, **UNKNOWN))))
     assert "Tokens of a result by kind" not in told.terminal
     assert "What is known" in told.terminal
+
+
+def test_efficiency_tells_what_is_known_of_calls_tasks_and_prechecks() -> None:
+    planned = many(1, 1, profile="a", tasks_planned=3, tasks_accepted=2, tasks_at_once=1)
+    builds = [
+        StageRow(job_id=1, attempt=1, order=at, stage="BUILD", role="build", model_asked="m", precheck_accepted=one)
+        for at, one in enumerate([True, False, None])
+    ]
+    found = study(evidence(*planned, *many(2, 0, start=50, profile="b", remote_calls=None), stages=tuple(builds)))
+    assert efficiency(found).rows == (
+        ("a", "8", "12.5", "4/6 (67 %)", "2/6 (33 %)", "1 of 3 (1 not told)"),
+        ("b", "unknown", "–", "–", "–", "–"),
+    )
