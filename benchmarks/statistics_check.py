@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from orchestrator.analysis.clusters import clustered_interval
 from orchestrator.analysis.draws import drawn_by_target
+from orchestrator.analysis.drift import Timed, drift
 from orchestrator.analysis.frontier_odds import Offer, cheapest_not_worse
 from orchestrator.analysis.intervals import wilson
 from orchestrator.analysis.paired import Pair, compare
@@ -153,6 +154,40 @@ def _rate(one: dict[str, Tally]) -> float:
     return found.solved / found.results
 
 
+def drifted(design: Design, order: str, by_cell: bool, runs: int, seed: int = 1) -> tuple[Share, int]:
+    """Nights without any drift, target by target or round by round: how often one is seen, and how often none judged.
+
+    `by_cell` compares results within profile and target, else within profiles alone.
+    """
+    random, seen, judged = np.random.default_rng(seed), 0, 0
+    for _ in range(runs):
+        ease = design.ease(random)
+        jobs = [
+            (at, repeat, name) for at in range(design.targets) for repeat in range(design.repeats) for name in "ab"
+        ]
+        if order == "rounds":
+            jobs.sort(key=lambda job: (job[1], job[0], job[2]))
+        results = [
+            Timed(f"{name}{at if by_cell else ''}", float(began), bool(random.random() < ease[at]))
+            for began, (at, _, name) in enumerate(jobs)
+        ]
+        found = drift(results)
+        if found.p_value is not None:
+            judged, seen = judged + 1, seen + (found.p_value < 0.05)
+    return Share(seen, judged), runs - judged
+
+
+def _drifts(runs: int) -> None:
+    print("\nNights without drift: one was seen (5.0 or less wanted), and how many nights were not judged")
+    for targets, repeats in ((20, 1), (20, 3), (80, 5)):
+        for order in ("target by target", "rounds"):
+            told = []
+            for by_cell in (False, True):
+                found, silent = drifted(Design(targets, repeats), order, by_cell, runs)
+                told.append(f"within {'cells' if by_cell else 'profiles'} {found} ({silent} not judged)")
+            print(f"{targets} targets, {repeats} repeats, {order}: {', '.join(told)}")
+
+
 def _intervals(runs: int) -> None:
     print("\n95 % intervals of a rate for other targets: held the truth in % of experiments")
     print("targets repeats  rate likeness   by target   Wilson of all results")
@@ -205,7 +240,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=2000)
     runs = parser.parse_args().runs
-    for table in (_intervals, _pairs, _families, _powers, _claims):
+    for table in (_drifts, _intervals, _pairs, _families, _powers, _claims):
         table(runs)
 
 

@@ -76,7 +76,7 @@ def _flips(study: Study) -> Iterable[str]:
             f"then {turn.next} is."
         )
     if study.robustness.drift.p_value is not None and study.robustness.drift.p_value < 0.05:
-        yield "The hour: within profiles, later jobs fared otherwise than earlier ones."
+        yield "The hour: within cells, later jobs fared otherwise than earlier ones."
 
 
 def _outcomes(count: int) -> str:
