@@ -41,12 +41,12 @@ class Design(NamedTuple):
 class Share(NamedTuple):
     """How often something was so, of how many times it could be."""
 
-    count: int
+    hits: int
     of: int
 
     def __str__(self) -> str:
         """A percentage."""
-        return f"{100 * self.count / self.of:5.1f}" if self.of else "    –"
+        return f"{100 * self.hits / self.of:5.1f}" if self.of else "    –"
 
 
 def arm(ease: Ease, repeats: int, random: np.random.Generator) -> dict[str, Tally]:
