@@ -31,8 +31,8 @@ class Draws:
 def drawn_by_target(arms: Mapping[str, Arm], seed: int = SEED) -> Draws | None:
     """Resampled rates, a column per arm in their order; None on fewer targets than tell of others.
 
-    Each arm gets two targets more that it solves or not by chance: who looks best among several was lucky, too, and on
-    10 targets without them a choice said to be wrong in 6 % was in 22 % (`benchmarks/statistics_check.py`).
+    Each arm gets two targets more that it solves or not by chance: who looks best among several was lucky, too. On 10
+    targets without them a choice that was said to be wrong in 6 % was in 22 % (`benchmarks/statistics_check.py`).
     """
     table = grid(arms)
     if len(table.targets) < MIN_DRAWN:

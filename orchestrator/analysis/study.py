@@ -91,7 +91,7 @@ def study(evidence: Evidence) -> Study:
         evidence=evidence,
         summaries=ordered,
         ranking=ranking,
-        verdict=verdict(ordered, ranking, by_label),
+        verdict=verdict(ordered, ranking, by_label, tasks_unnamed=unnamed),
         memo=memo(evidence, ordered, ranking, by_label, offers, drawn),
         certainty=tuple(
             found

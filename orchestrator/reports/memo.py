@@ -27,12 +27,12 @@ def ladder(study: Study) -> Table:
     return Table(
         key="memo",
         title="Decision memo",
-        columns=("mean cost of a job up to", "winner", "solved (95 %)", "best in", "cheapest enough", "wrong in"),
+        columns=("up to", "winner", "solved (95 %)", "best in", "good enough", "wrong in"),
         rows=tuple(_rung(one) for one in memo.ladder),
-        numeric=frozenset({0, 2, 3, 5}),
-        note="Best in: of resamples, among the affordable. Cheapest enough: at most "
-        f"{100 * memo.delta:.0f} points worse than the winner; wrong in so many resamples as an affordable "
-        "one is better by more. – = cannot be said.",
+        numeric=frozenset({2, 3, 5}),
+        note="Up to: mean cost of a job. Best in: of resamples, among the affordable. Good enough: the cheapest at "
+        f"most {100 * memo.delta:.0f} points worse than the winner; wrong in so many resamples as an affordable one "
+        "is better by more. – = cannot be said.",
     )
 
 
@@ -101,7 +101,7 @@ def _next(one: NextJobs) -> str:
 
 def _price(one: NextJobs) -> str:
     return (
-        f"Give {join(one.profiles)} a price (`bakeoff reprice`): it could be the choice, and its cost is not known."
+        f"Give {join(one.profiles)} a price (`bakeoff reprice`): good enough to choose, at a cost that is not known."
     )
 
 

@@ -82,7 +82,9 @@ def _table(table: Table, width: int) -> RenderableType:
     made = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for index, name in enumerate(table.columns):
         numeric = index in table.numeric
-        made.add_column(Text(one_line(name, 60)), justify="right" if numeric else "left", no_wrap=numeric)
+        made.add_column(
+            Text(one_line(name, 60)), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold"
+        )
     for row in table.rows:
         made.add_row(*(Text(one_line(cell)) for cell in row))
     return made
