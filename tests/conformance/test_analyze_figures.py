@@ -39,7 +39,7 @@ def section(text: str, title: str) -> list[str]:
 
 def test_the_frontier_of_polyglot_is_its_ladder_of_cost_ceilings(printed: dict[str, str]) -> None:
     text = printed["aider_polyglot_leaderboard"]
-    rungs = [line.split()[:2] for line in section(text, "Decision memo") if re.match(r"\s+(\$|any)", line)]
+    rungs = [line.split()[:2] for line in section(text, "Decision memo") if re.match(r"\s*(\$|any)", line)]
     assert rungs == [
         ["$0.0014", "gpt-4o-mini-2024-07-18"],
         ["$0.0015", "DeepSeek-Chat-V3-prev"],
