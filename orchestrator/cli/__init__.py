@@ -20,6 +20,7 @@ _COMMANDS = {
     "why": ("why", "Say what a job waits for, where it is, or how it ended."),
     "watch": ("watch", "Follow an experiment live."),
     "report": ("report", "Print the verdict; write it as HTML, Markdown or JSON."),
+    "analyze": ("analyze", "Analyse published results, or an experiment, like a report; nothing is kept."),
     "import": ("interop_logs", "Read experiments and results of other programs (ralph, leaderboards, trials, logs)."),
     "export": ("export", "Write results in open formats, or in the form of other programs."),
     "reprice": ("reprice", "Price past runs again, with another table of list prices."),

@@ -23,6 +23,7 @@ COMMANDS = (
     "why",
     "watch",
     "report",
+    "analyze",
     "import",
     "export",
     "reprice",
