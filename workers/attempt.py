@@ -39,7 +39,8 @@ from workers.supervision.inbox import StageInbox
 from workers.supervision.lease import LeaseView
 from workers.taking_back import take_back
 from workers.tampering import MAX_CHANGES, Tampering, find_tampering
-from workers.worktrees.git import Git, GitError
+from workers.worktrees.damage import damage, require_whole
+from workers.worktrees.git import Git, GitError, OutputLimit
 from workers.worktrees.mirror import Mirror
 from workers.worktrees.naming import JobKey
 from workers.worktrees.sources import parse_source
@@ -65,6 +66,8 @@ class Work:
 
     tree: JobTree | None = None
     resumed: Resumed | None = None
+    # Whether an agent has been in the tree in this attempt. Until then it was whole, and nobody broke it but we.
+    begun: bool = False
     runs: list[StageRun] = field(default_factory=list)
     history: History = field(default_factory=History)
     # Used by the stages so far, those of an earlier attempt that this one built on included.
@@ -120,12 +123,22 @@ class Attempt:
         except StaleAttempt:
             raise
         except (BakeoffError, OSError) as error:
+            if (broken := self._broken(error)) is not None:
+                return LoopEnd(outcome=Outcome.WORKTREE_BROKEN, detail=f"the run broke its own git data: {broken}")
             log.warning("attempt_failed attempt=%s error=%s", self._claim.attempt_id, error)
             return LoopEnd(outcome=Outcome.INFRA_ERROR, detail=f"{type(error).__name__}: {error}")
         except Exception as error:
             # A bug of ours. Without an end on record the job would hold its slots until the lease runs out.
             log.exception("attempt_crashed attempt=%s", self._claim.attempt_id)
             return LoopEnd(outcome=Outcome.INFRA_ERROR, detail=f"a bug of ours: {type(error).__name__}: {error}")
+
+    def _broken(self, error: Exception) -> str | None:
+        """What the run broke of its own tree, so that we failed; None where it is whole, and before an agent came."""
+        tree = self._work.tree
+        if tree is None or not self._work.begun or not isinstance(error, GitError | OSError):
+            return None
+        # A list of names as long as this is the agent's doing too, and no second try would shorten it.
+        return str(error) if isinstance(error, OutputLimit) else damage(tree)
 
     def _perform(self) -> LoopEnd:
         cell = self._patiently(lambda: attempts.cell_info(self._context.database, self._claim.cell_id))
@@ -208,6 +221,7 @@ class Attempt:
             self._progress("checks on the untouched base")
             hidden = self._hidden(spec)
             self._work.checks += check_baseline(self._context, self._commands, spec, tree, hidden)
+            require_whole(tree)  # what the base's own code breaks is not the agent's doing
             self._heed()
         return tree
 
@@ -286,6 +300,7 @@ class Attempt:
             # The wall clock of the job stood still between two attempts, and stands while a slot is waited for.
             frame = replace(frame, spec=spec, started_at=self._started_at - spent + self._lease_wait())
             tokens, cost = self._work.tokens, self._work.cost_usd_micros
+            self._work.begun = True
             ran = perform_stage(frame, step, self._last_ordinal + 1, tokens, cost)
             runs.append(ran)
             self._work.tokens += ran.watch.usage.total or 0
@@ -398,7 +413,7 @@ class Attempt:
         if tree is not None:
             try:
                 result = with_figures(result, tree)
-            except GitError as error:
+            except (GitError, OSError) as error:
                 # A tree that was never made whole, or broke: the record is written without its figures.
                 log.warning("figures_unknown attempt=%s error=%s", self._claim.attempt_id, error)
         if self._parked is not None:
