@@ -70,6 +70,11 @@ def _make_a_file(job: JobTree) -> None:
     (job.paths.tree / ".git").write_text("gitdir: /nowhere\n")
 
 
+def _empty(job: JobTree) -> None:
+    for name in ("tree", "home", "logs"):
+        shutil.rmtree(job.paths.run / name)
+
+
 _BREAKS: dict[str, Callable[[JobTree], object]] = {
     "objects are gone": lambda job: shutil.rmtree(job.paths.git / "objects"),
     "the git directory is gone": lambda job: shutil.rmtree(job.paths.git),
@@ -100,7 +105,7 @@ _BEARS: dict[str, Callable[[JobTree], object]] = {
     "its own .git is a file": _make_a_file,
     "its own objects are gone": lambda job: shutil.rmtree(job.paths.tree / ".git" / "objects"),
     "the worktree is gone": lambda job: shutil.rmtree(job.paths.tree),
-    "all folders are gone": lambda job: [shutil.rmtree(job.paths.run / name) for name in ("tree", "home", "logs")],
+    "all folders are gone": _empty,
     "ours was packed": lambda job: _own(job, "gc", "-q", "--prune=now"),
     "a lock was left": lambda job: (job.paths.git / "index.lock").touch(),
     "no rights are left": lambda job: job.paths.tree.chmod(0),
