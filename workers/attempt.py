@@ -19,8 +19,9 @@ from orchestrator.storage.attempts import AttemptResult, CellInfo
 from orchestrator.storage.hidden import load_hidden
 from orchestrator.storage.pools import all_pools
 from workers.answers import Answers
+from workers.asked import Asked
 from workers.board import TaskBoard
-from workers.checking import Hidden, ask_checks, check_baseline, check_final, packs
+from workers.checking import Hidden, ask_checks, check_baseline, check_final, objections, packs
 from workers.collecting import archive
 from workers.command import CommandFrame, run_command, shell
 from workers.context import WorkerContext
@@ -75,6 +76,7 @@ class Work:
     cost_usd_micros: int = 0
     commits: int = 0
     checks: list[attempts.CheckRecord] = field(default_factory=list)
+    asked: Asked | None = None
     tampering: Tampering | None = None
     artifacts: list[attempts.ArtifactRecord] = field(default_factory=list)
 
@@ -170,7 +172,8 @@ class Attempt:
             self._progress("checks")
             found = self._work.tampering = find_tampering(tree, spec.target)
             hidden = self._hidden(spec)
-            self._work.checks += check_final(self._context, self._commands, spec, tree, hidden, found)
+            asked = self._work.asked
+            self._work.checks += check_final(self._context, self._commands, spec, tree, hidden, found, asked)
         self._heed()
         return end
 
@@ -316,8 +319,13 @@ class Attempt:
         """What the visible checks say about the last commit, on record with the last stage: the loop goes by it."""
         self._progress("checks between stages")
         ordinal = self._last_ordinal
-        said = ask_checks(self._context, self._commands, spec, tree, f"asked-{ordinal:02d}")
+        asked, before = (
+            ask_checks(self._context, self._commands, spec, tree, f"asked-{ordinal:02d}"),
+            self._work.asked,
+        )
         self._heed()
+        self._work.asked = before.again(asked) if before else asked
+        said = objections(self._context, asked.results)
         self._work.history.note_checks(said)
         if self._work.runs:
             self._recorder.stage(ordinal, {"ended_at": utc_now(), "checks": said})
