@@ -4,6 +4,7 @@ What forks is a process like any other, with a session, environment, folder and 
 its modules from disk. Workers and servers are started like anybody's.
 """
 
+import atexit
 import functools
 import gc
 import importlib
@@ -50,6 +51,11 @@ class Forker:
                 argv, cwd=_ROOT, env=self.env, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
             )
 
+    def close(self) -> None:
+        """End it."""
+        self._socket.close()
+        self._process.wait()
+
     def run(self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], seconds: float) -> Ended | None:
         """Run one command to its end; None while another runs. Raises TimeoutError, with the command killed."""
         if not self._lock.acquire(blocking=False):
@@ -84,7 +90,9 @@ def _text(descriptor: int) -> str:
 @functools.cache
 def forker() -> Forker:
     """The one of this process."""
-    return Forker()
+    one = Forker()
+    atexit.register(one.close)
+    return one
 
 
 def can_run(arguments: Sequence[str], env: Mapping[str, str]) -> bool:
