@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-stamp
 DEV := $(VENV)/.dev-stamp
-# Two workers: the tests start real processes, and more of them at a time only adds noise to the timed ones.
-JOBS ?= 2
+# One more than the cores that CI has: much of what the tests do is waiting for processes and disks. No test asserts how
+# long something takes on a quiet machine.
+JOBS ?= 3
 # For `make faults`.
 MINUTES ?= 30
 SEED ?= 1

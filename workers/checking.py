@@ -8,6 +8,7 @@ from orchestrator.domain.hidden import HiddenFile
 from orchestrator.domain.jobspec import JobSpec, TargetSpec
 from orchestrator.domain.tampering import TamperPolicy
 from orchestrator.storage.attempts import CheckRecord, CheckRunRecord
+from workers.asked import Asked
 from workers.check_run import CheckRun
 from workers.checks import Brought, CheckResult, run_checks
 from workers.command import CommandFrame
@@ -29,13 +30,22 @@ def packs(spec: JobSpec) -> dict[str, HiddenPack]:
 
 
 def check_final(
-    context: WorkerContext, frame: CommandFrame, spec: JobSpec, tree: JobTree, hidden: Hidden, found: Tampering
+    context: WorkerContext,
+    frame: CommandFrame,
+    spec: JobSpec,
+    tree: JobTree,
+    hidden: Hidden,
+    found: Tampering,
+    asked: Asked | None,
 ) -> list[CheckRecord]:
-    """Every check on the attempt's last commit."""
+    """Every check on the attempt's last commit; `asked` is what the loop was told last, used where it is the same."""
     restored = [change.path for change in found.counting] if spec.target.tampering is TamperPolicy.RESTORE else []
-    brought = Brought(hidden=hidden, restored=restored, written=found.written - set(restored))
+    results: Sequence[CheckResult] | None = asked.final(spec, tree.head, restored) if asked else None
+    if results is None:
+        brought = Brought(hidden=hidden, restored=restored, written=found.written - set(restored))
+        results = _run(context, frame, spec, tree, tree.head, "final", spec.target.checks, brought)
     return [
-        *_check(context, frame, spec, tree, tree.head, "final", brought),
+        *(_record(spec, "final", result) for result in results),
         *_tampering_check(spec.target, "final", found),
     ]
 
@@ -44,15 +54,22 @@ def check_baseline(
     context: WorkerContext, frame: CommandFrame, spec: JobSpec, tree: JobTree, hidden: Hidden
 ) -> list[CheckRecord]:
     """Every check on the base that no agent has touched."""
+    brought = Brought(hidden=hidden)
+    results = _run(context, frame, spec, tree, tree.base, "baseline", spec.target.checks, brought)
     return [
-        *_check(context, frame, spec, tree, tree.base, "baseline", Brought(hidden=hidden)),
+        *(_record(spec, "baseline", result) for result in results),
         *_tampering_check(spec.target, "baseline", Tampering((), frozenset())),
     ]
 
 
-def ask_checks(context: WorkerContext, frame: CommandFrame, spec: JobSpec, tree: JobTree, kind: str) -> str:
-    """What the visible checks object to at the last commit, with the end of their logs; empty when all pass."""
+def ask_checks(context: WorkerContext, frame: CommandFrame, spec: JobSpec, tree: JobTree, kind: str) -> Asked:
+    """The visible checks on the last commit, as they would run at the end."""
     results = _run(context, frame, spec, tree, tree.head, kind, spec.target.visible_checks, Brought())
+    return Asked(sha=tree.head, setup_timeout_seconds=spec.limits.setup_timeout, results=tuple(results))
+
+
+def objections(context: WorkerContext, results: Sequence[CheckResult]) -> str:
+    """What checks object to, with the end of their logs; empty when all pass."""
     return "\n\n".join(_objection(context, result) for result in results if result.status is not CheckStatus.PASS)
 
 
@@ -60,13 +77,6 @@ def _objection(context: WorkerContext, result: CheckResult) -> str:
     log = context.artifacts.read(result.last.log_sha256) if result.last and result.last.log_sha256 else b""
     said = log[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip()
     return f"{result.name}: {result.status}, {result.reason}\n{said}".strip()
-
-
-def _check(
-    context: WorkerContext, frame: CommandFrame, spec: JobSpec, tree: JobTree, sha: str, kind: str, brought: Brought
-) -> list[CheckRecord]:
-    results = _run(context, frame, spec, tree, sha, kind, spec.target.checks, brought)
-    return [_record(spec, kind, result) for result in results]
 
 
 def _run(
@@ -78,7 +88,7 @@ def _run(
     kind: str,
     checks: Mapping[str, PinnedCheck],
     brought: Brought,
-) -> list[CheckResult]:
+) -> Sequence[CheckResult]:
     results = run_checks(
         checks,
         job=tree,

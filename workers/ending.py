@@ -7,13 +7,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestrator.clock import boot_seconds
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.states import JobState
 from orchestrator.storage.attempts import AttemptResult, Claim
 from workers.context import WorkerContext
 from workers.judge import DEFAULT_PARK_SECONDS
-from workers.stage import StageRun
+from workers.loops.steps import LoopEnd
+from workers.stage_frame import StageRun
+from workers.tampering import MAX_CHANGES
+from workers.work import Work
 from workers.worktrees.collect import diff_stat
+from workers.worktrees.git import GitError
 from workers.worktrees.worktree import JobTree
 
 log = logging.getLogger("bakeoff.worker")
@@ -43,6 +48,40 @@ def _ship(context: WorkerContext, spool: Path) -> None:
         context.shipper.finish(spool)
     except OSError as error:  # a disk that cannot be read: the result is not lost with the telemetry
         log.warning("telemetry_lost file=%s error=%s", spool, error)
+
+
+def result_of(
+    work: Work, end: LoopEnd, *, attempt_id: str, started_at: float, lease_wait_seconds: float
+) -> AttemptResult:
+    """What goes on record. `started_at` is boot time; what was waited for slots is nobody's time."""
+    tree = work.tree
+    wait = sum(run.watch.rate_limit_wait_seconds for run in work.runs)
+    wall = boot_seconds() - started_at - lease_wait_seconds
+    result = AttemptResult(
+        outcome=end.outcome,
+        detail=end.detail[:4000],
+        wall_seconds=wall,
+        lease_wait_seconds=lease_wait_seconds,
+        working_seconds=wall - wait,
+        rate_limit_wait_seconds=wait,
+        commits=work.commits if work.history else None,
+        final_text=work.history[-1].answer[:20000] if work.history else None,
+        checks=tuple(work.checks),
+        artifacts=tuple(work.artifacts),
+        changes=work.tampering.changes[:MAX_CHANGES] if work.tampering else (),
+        protected_changes=len(work.tampering.changes) if work.tampering else None,
+        protected_counted=len(work.tampering.counting) if work.tampering else None,
+    )
+    if (resumed := work.resumed) is not None:
+        earlier = resumed.earlier.attempt_id
+        result = replace(result, resumed_from=earlier, resumed_stages=resumed.last_ordinal)
+    if tree is not None:
+        try:
+            result = with_figures(result, tree)
+        except (GitError, OSError) as error:
+            # A tree that was never made whole, or broke: the record is written without its figures.
+            log.warning("figures_unknown attempt=%s error=%s", attempt_id, error)
+    return result
 
 
 def with_figures(result: AttemptResult, tree: JobTree) -> AttemptResult:

@@ -5,20 +5,18 @@ writes a file holds a lock on it, which the kernel drops with the process: a fil
 """
 
 import fcntl
-import json
 import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
 from orchestrator.clock import utc_now
 from orchestrator.domain.errors import StorageError
 from orchestrator.storage.engine import Database
 from orchestrator.storage.telemetry import Refused, ship
-from workers.spool_lines import Batch
+from workers.spool_lines import Batch, as_line
 
 log = logging.getLogger("bakeoff.worker")
 
@@ -36,7 +34,7 @@ class Recorder:
         path.parent.mkdir(parents=True, exist_ok=True)
         # It gets its name when it is locked, so that nobody can take it for a dead worker's.
         unnamed = path.with_name(f".{path.name}.new")
-        self._file: TextIO = unnamed.open("a", encoding="utf-8")
+        self._file = unnamed.open("ab")
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         unnamed.rename(path)
 
@@ -79,16 +77,8 @@ class Recorder:
 
     def _write(self, record: dict[str, Any]) -> None:
         record |= {"attempt": self.attempt_id, "at": utc_now().isoformat()}
-        self._file.write(_encode(record) + "\n")
+        self._file.write(as_line(record))
         self._file.flush()
-
-
-def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-# One encoder for all: json.dumps makes a new one for every call that is not the default.
-_encode = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
 
 
 class Shipper:

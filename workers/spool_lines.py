@@ -1,9 +1,11 @@
-"""Lines of a spool file read back as records for the database."""
+"""Lines of a spool file: written, and read back as records for the database."""
 
 import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+
+import pydantic_core
 
 from orchestrator.storage.ledger import LedgerRecord, StatementRecord
 from orchestrator.storage.tasks import TaskRecord
@@ -11,6 +13,26 @@ from orchestrator.storage.telemetry import EventRecord, Records, StageRecord
 
 _StageKey = tuple[str, int]
 _TIMES = ("started_at", "ended_at", "refused_at", "resets_at", "stated_at")
+
+
+def as_line(record: Mapping[str, Any]) -> bytes:
+    """One record as a line of JSON; what JSON does not know is written as text."""
+    try:
+        return pydantic_core.to_json(record, fallback=str) + b"\n"
+    except pydantic_core.PydanticSerializationError:
+        # A lone surrogate can be escaped, but not encoded.
+        return json.dumps(record, default=_plain).encode() + b"\n"
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _read(line: bytes) -> Any:
+    try:
+        return pydantic_core.from_json(line)
+    except ValueError:
+        return json.loads(line)  # which takes a lone surrogate
 
 
 class Batch:
@@ -25,7 +47,7 @@ class Batch:
 
     def take(self, line: bytes) -> None:
         """Sort a line in. Raises ValueError, KeyError or TypeError for what is no record."""
-        record = json.loads(line)
+        record = _read(line)
         match record["type"]:
             case "event":
                 self._events.append(_event(record))

@@ -5,17 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from orchestrator.domain.jobspec import TargetSpec
+from orchestrator.domain.judge_settings import is_manifest
 from orchestrator.domain.tampering import (
     Change,
     ChangeKind,
     ChangeStatus,
-    Weakening,
     counts,
     kind_of,
     named_in,
     weakening,
 )
-from workers.worktrees.collect import changed_files, line_counts, zero_context_diffs
+from workers.worktrees.collect import changed_files, is_regular, line_counts, zero_context_diffs
 from workers.worktrees.git import OutputLimit
 from workers.worktrees.worktree import JobTree
 
@@ -47,16 +47,17 @@ def find_tampering(job: JobTree, target: TargetSpec) -> Tampering:
         if (kind := kind_of(path, target.protected, commands)) is not None:
             kinds[path] = kind
     lines = line_counts(job) if kinds else {}
-    looked = _weakenings(job, [path for path, _ in changed if path in kinds])
+    # Manifests first: of those that nobody looks into the worst is believed.
+    looked = _looked_into(job, sorted(kinds, key=lambda path: not is_manifest(path)))
     found = [
         Change(
             path=path,
             kind=kinds[path],
             status=ChangeStatus(status),
-            counts=counts(path, kinds[path], ChangeStatus(status)),
+            counts=counts(path, kinds[path], ChangeStatus(status), _content(job, path, looked)),
             lines_added=lines[path].added,
             lines_removed=lines[path].removed,
-            weakening=looked.get(path),
+            weakening=weakening(looked[path]) if path in looked else None,
         )
         for path, status in changed
         if path in kinds
@@ -65,8 +66,8 @@ def find_tampering(job: JobTree, target: TargetSpec) -> Tampering:
     return Tampering(tuple(found), frozenset(path for path, _ in changed))
 
 
-def _weakenings(job: JobTree, paths: Sequence[str]) -> Mapping[str, Weakening]:
-    """The signs in each file, for as many files as fit; nothing where the change is too large to be looked into."""
+def _looked_into(job: JobTree, paths: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """The changed lines of each file, for as many files as fit; nothing where the change is too large for that."""
     fitting: list[str] = []
     room = _MAX_NAMES_BYTES
     for path in paths[:_MAX_LOOKED_INTO]:
@@ -74,6 +75,13 @@ def _weakenings(job: JobTree, paths: Sequence[str]) -> Mapping[str, Weakening]:
         if room > 0:
             fitting.append(path)
     try:
-        return {path: weakening(lines) for path, lines in zero_context_diffs(job, fitting).items()}
+        return zero_context_diffs(job, fitting)
     except OutputLimit:
         return {}
+
+
+def _content(job: JobTree, path: str, looked: Mapping[str, Sequence[str]]) -> list[str] | None:
+    """All lines of a new manifest; None when it was not looked into, and where a link leads to them."""
+    if not is_manifest(path) or path not in looked or not is_regular(job, path):
+        return None
+    return [line[1:] for line in looked[path] if line.startswith("+")]

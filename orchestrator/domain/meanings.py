@@ -26,6 +26,7 @@ MEANINGS: Mapping[Outcome, str] = {
     _O.COMPACTION_FAILED: "Compaction made no room, or was needed again and again.",
     _O.LOOP_DETECTED: "The agent went in circles: the same calls, stages or errors, or stages without a change.",
     _O.FAILURE_BREAKER: "`max_failures` stages failed in a row.",
+    _O.WORKTREE_BROKEN: "The run broke its own git data, so that its work could not be read.",
     _O.AGENT_ERROR: "The agent program failed.",
     _O.MODEL_MISMATCH: "Another model answered than the profile names.",
     _O.QUOTA_PARKED: "The provider's limit was met; the work is kept until the reset.",

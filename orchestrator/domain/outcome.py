@@ -37,6 +37,7 @@ class Outcome(StrEnum):
     CONTEXT_KILL = "context_kill"
     COMPACTION_FAILED = "compaction_failed"
     LOOP_DETECTED = "loop_detected"
+    WORKTREE_BROKEN = "worktree_broken"
     FAILURE_BREAKER = "failure_breaker"
     AGENT_ERROR = "agent_error"
     MODEL_MISMATCH = "model_mismatch"

@@ -1,8 +1,9 @@
 """Which changes of an agent touch what judges it: tests, build files, CI, scripts of checks, and what users name.
 
 Names decide, not content, and case matters for one alone: the same change gives the same answer everywhere. A change
-*counts* when it altered something that was there before the agent came, or when it added what a test runner loads by
-itself. A new test or a new Makefile is ordinary work: it is shown and does not count.
+*counts* when it altered something that was there before the agent came, or added what a judge loads by itself. A new
+test or a new Makefile is ordinary work: it is shown and does not count. So is a new package manifest, unless it holds
+settings of a judge.
 """
 
 import posixpath
@@ -13,6 +14,8 @@ from enum import StrEnum
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
+
+from orchestrator.domain.judge_settings import configures_a_judge, is_manifest
 
 
 class TamperPolicy(StrEnum):
@@ -82,14 +85,20 @@ _NAMES = {
     "build.rs .cargo go.mod go.sum go.work Gemfile Gemfile.lock Rakefile *.gemspec composer.json phpunit.xml* "
     "mix.exs rebar.config *.csproj *.sln Directory.Build.* justfile Taskfile.y*ml Dockerfile .coveragerc "
     ".npmrc .yarnrc* vite.config.* babel.config.* .rspec .proverc .mvn mvnw gradlew gradle.properties .bazelrc "
-    "sitecustomize.py usercustomize.py *.pth pytest.py pytest/__init__.py _pytest unittest.py unittest/__init__.py",
+    "sitecustomize.py usercustomize.py *.pth pytest.py pytest/__init__.py _pytest unittest.py unittest/__init__.py "
+    "mypy.ini .mypy.ini ruff.toml .ruff.toml .flake8 pylintrc .pylintrc pyrightconfig.json .bandit .eslintrc* "
+    "eslint.config.* .eslintignore .nycrc* .c8rc* .swcrc .babelrc* bunfig.toml deno.json* .golangci.* clippy.toml "
+    ".clippy.toml",
 }
 _DEFAULTS = {kind: tuple(names.split()) for kind, names in _NAMES.items()}
 # Loaded without being asked for, and able to change what every test says.
 _UNASKED = (
     "conftest.py pytest.ini .pytest.ini pytest.toml .pytest.toml tox.ini setup.cfg sitecustomize.py usercustomize.py "
     "*.pth pytest.py pytest/__init__.py _pytest unittest.py unittest/__init__.py GNUmakefile jest.config.* "
-    "vitest.config.* .mocharc* .npmrc .proverc maven.config jvm.config .cargo"
+    "vitest.config.* .mocharc* .npmrc .proverc maven.config jvm.config .cargo .coveragerc mypy.ini .mypy.ini "
+    "ruff.toml .ruff.toml .flake8 pylintrc .pylintrc pyrightconfig.json .bandit .eslintrc* eslint.config.* "
+    ".eslintignore .nycrc* .c8rc* .rspec phpunit.xml* bunfig.toml deno.json* .golangci.* clippy.toml .clippy.toml "
+    ".bazelrc .yarnrc* go.work Directory.Build.*"
 )
 _LOADED_UNASKED = tuple(_UNASKED.split())
 # The one name whose case matters: make reads it before the `Makefile` that everybody has.
@@ -169,10 +178,15 @@ def kind_of(path: str, protected: Sequence[str] = (), commands: frozenset[str] =
     return next((kind for kind, globs in _DEFAULTS.items() if matches(path, *globs)), None)
 
 
-def counts(path: str, kind: ChangeKind, status: ChangeStatus) -> bool:
-    """Whether a change alters how the work is judged, and not only adds to it."""
+def counts(path: str, kind: ChangeKind, status: ChangeStatus, added: Sequence[str] | None = None) -> bool:
+    """Whether a change alters how the work is judged, and not only adds to it.
+
+    `added` are the lines of a new file, None when nobody has looked: of package manifests they decide.
+    """
     if status is not ChangeStatus.ADDED or kind is ChangeKind.PROTECTED:
         return True
+    if is_manifest(path):
+        return configures_a_judge(path, added)
     return matches(path, *_LOADED_UNASKED) or path.rpartition("/")[2] == _BEFORE_MAKEFILE
 
 

@@ -27,6 +27,7 @@ _BY_WORD = {
     Outcome.COMPACTION_FAILED: Symbol("▣", "C", "bad"),
     Outcome.LOOP_DETECTED: Symbol("↻", "O", "bad"),
     Outcome.AGENT_ERROR: Symbol("!", "E", "bad"),
+    Outcome.WORKTREE_BROKEN: Symbol("!", "E", "bad"),
     Outcome.FAILURE_BREAKER: Symbol("!", "E", "bad"),
     JobState.READY: Symbol("·", "r", "quiet"),
     JobState.QUEUED: Symbol("○", "q", "quiet"),

@@ -43,6 +43,8 @@ class Arena:
     """Starts workers, and counts what lives below this process."""
 
     def __init__(self, folder: Path) -> None:
+        self._others: frozenset[int] = frozenset()
+        self._others = frozenset(self.below())  # servers that other tests share
         self.fifo = folder / "fifo"
         os.mkfifo(self.fifo)
         self._started = False
@@ -97,7 +99,7 @@ class Arena:
         todo, found = [os.getpid()], []
         while todo:
             parent = todo.pop()
-            children = [pid for pid, stat in stats.items() if stat.parent == parent]
+            children = [pid for pid, stat in stats.items() if stat.parent == parent and pid not in self._others]
             todo += children
             found += [pid for pid in children if stats[pid].alive]
         return found
@@ -133,7 +135,7 @@ class Arena:
         """Kill what a failed test left, faster than the chain can fork."""
         until = time.monotonic() + 10
         while (self.below() or (self._started and self.chained())) and time.monotonic() < until:
-            for pid in [*procfs.children(os.getpid()), *self.below()]:
+            for pid in [*set(procfs.children(os.getpid())) - self._others, *self.below()]:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             with suppress(ChildProcessError):

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -373,6 +374,58 @@ def test_names_and_content_that_no_table_expects_are_read_right(job: JobTree) ->
         ("TESTS", "A", 1, 0),
     ]
     assert found.changes[0].weakening == Weakening(tests_removed=1, asserts_removed=1)
+
+
+_PYTEST = '[tool.pytest.ini_options]\naddopts = "--collect-only"\n'
+
+
+@pytest.mark.parametrize(
+    ("files", "links", "counting"),
+    [
+        ({"pyproject.toml": '[project]\nname = "x"\n', "package.json": '{"name": "x"}'}, {}, []),
+        ({"pyproject.toml": ""}, {}, []),
+        ({"pyproject.toml": _PYTEST, "src/x.py": ""}, {}, ["pyproject.toml"]),
+        ({"a=1": _PYTEST}, {"pyproject.toml": "a=1"}, ["pyproject.toml"]),
+        # So many changed tests that not all are looked into: a manifest still is.
+        ({f"tests/test_{number}.py": "" for number in range(250)} | {"web/package.json": "{}"}, {}, []),
+        ({"pyproject.toml": "# " + "x" * 9_000_000}, {}, ["pyproject.toml"]),
+    ],
+    ids=["manifests", "empty", "settings", "link", "many", "huge"],
+)
+def test_new_settings_of_judges_count_and_new_manifests_do_not(
+    files: dict[str, str], links: dict[str, str], counting: list[str], job: JobTree
+) -> None:
+    tree = job.paths.tree
+    for name, text in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+    for name, aim in links.items():
+        (tree / name).symlink_to(aim)
+    job.commit_stage("s", at_epoch_seconds=0)
+    found = find_tampering(job, TargetSpec(label="t", source="x", base="main", sha=job.base, task_text=""))
+    assert [change.path for change in found.counting] == counting
+    manifests = {name for name in {**files, **links} if name.endswith((".toml", ".json"))}
+    assert manifests <= {change.path for change in found.changes}
+
+
+def test_a_check_that_new_settings_turned_off_is_run_without_them(job: JobTree, frame: CommandFrame) -> None:
+    tree = job.paths.tree
+    (tree / "tests").mkdir()
+    (tree / "tests/test_a.py").write_text("def test_a():\n    assert False\n")
+    job.baseline(at_epoch_seconds=0)
+    (tree / "pyproject.toml").write_text(_PYTEST)
+    job.commit_stage("s", at_epoch_seconds=0)
+    found = find_tampering(job, TargetSpec(label="t", source="x", base="main", sha=job.base, task_text=""))
+    check = {
+        "x": PinnedCheck(
+            run=f"PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 {sys.executable} -m pytest -q -p no:cacheprovider tests"
+        )
+    }
+    restored = Brought(restored=[change.path for change in found.counting])
+    assert [run(job, frame, check, brought)[0].status for brought in (Brought(), restored)] == [
+        CheckStatus.PASS,
+        CheckStatus.FAIL,
+    ]
 
 
 def test_what_setup_runs_and_modes_are_seen(job: JobTree) -> None:

@@ -68,6 +68,11 @@ def test_help_names_every_command_and_each_explains_itself(lab: Lab) -> None:
         assert told.out.startswith(f"Usage: bakeoff {command}"), told.out
 
 
+def test_a_command_that_is_started_says_what_a_forked_one_says(lab: Lab) -> None:
+    for arguments in (["--help"], ["plan", "--json", str(lab.file)], ["why", "1"], ["report", "--nothing"]):
+        assert lab.end_of(lab.start(*arguments)) == lab.bakeoff(*arguments)
+
+
 def test_usage_errors_are_2_and_name_what_is_wrong(lab: Lab) -> None:
     for arguments in (
         ["nothing"],

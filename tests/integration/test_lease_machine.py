@@ -408,8 +408,8 @@ def test_any_order_of_events_on_sqlite(sqlite_databases: SqliteDatabases) -> Non
     refusals = ("stale hint", "no slot", "renewal", "progress", "result", "expiry")
     wanted = [f"refused: {what}" for what in refusals] + ["expired", "renewed"]
     seen = Counter[str]()
-    for steps in (60, 75, 90, 105):
-        seen += run(sqlite_databases, examples=80, steps=steps)
+    for steps in (60, 60, 75, 75, 90, 90, 105, 105):
+        seen += run(sqlite_databases, examples=40, steps=steps)
         if all(seen[what] for what in wanted):
             break
     assert [what for what in wanted if not seen[what]] == [], seen

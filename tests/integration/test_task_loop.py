@@ -103,7 +103,8 @@ def test_a_task_that_is_refused_too_often_is_split(lab: Lab) -> None:
 
 
 def test_the_ledger_says_the_same_in_the_database_in_the_tree_and_in_the_report(lab: Lab) -> None:
-    check = {"two": "grep good two || { echo two is bad; exit 1; }"}
+    runs = lab.root / "runs"
+    check = {"two": f"pwd >> {runs}; grep good two || {{ echo two is bad; exit 1; }}"}
     target = {"repo": "target", "base": "main", "task": "TASK.md", "checks": check}
     attempt = run(lab, "careless", targets=[target])
     assert (attempt["outcome"], attempt["detail"]) == (
@@ -113,6 +114,15 @@ def test_the_ledger_says_the_same_in_the_database_in_the_tree_and_in_the_report(
     assert stages(lab)[4:] == [("verify", "1,2"), ("build", "c1"), ("verify", "c1")]
     said = [row["checks"] for row in lab.results.stages()]
     assert said == [*[None] * 4, "two: fail, exit code 1\ntwo is bad", None, ""]
+    # On the base, when the loop asked, and when it asked again: that was the last commit, and is not run once more.
+    assert [Path(line).parent.name for line in runs.read_text().split()] == [
+        "checks-baseline",
+        "checks-asked-05",
+        "checks-asked-07",
+    ]
+    assert lab.results.checks("final") == {"two": "pass"}
+    (log,) = lab.results.rows("SELECT log_sha256 FROM checks WHERE kind = 'final'")
+    assert lab.artifact(log["log_sha256"]).read_text() == "good\n"
     # Each BUILD read the ledger as it stood, whatever the one before had done to the file.
     tree = Path(str(attempt["run_dir"])) / "tree"
     seen = [json.loads((tree / f"seen-{number}").read_text()) for number in (1, 2, 3)]

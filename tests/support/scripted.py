@@ -28,6 +28,11 @@ def _for_ever(**turn: object) -> list[object]:
     return [{"turns": [{**_STEP, "repeat": "forever", **turn}]}]
 
 
+def _breaks(command: str) -> list[object]:
+    """Works, breaks something, and sees nothing wrong."""
+    return [{"turns": [{"bash": f"{_WORK}; {command}; true"}, {"say": "Done."}]}]
+
+
 def _told(answer: object) -> str:
     """What a stage of the loop `tasks` answers."""
     return f"Here it is.\n{json.dumps(answer)}"
@@ -173,6 +178,12 @@ _MODELS: dict[str, list[object]] = {
     "swarm": [{"turns": [{"bash": "for i in $(seq 40); do sleep 600 & done; wait"}]}],
     "hoarder": [{"turns": [{"bash": "head -c 30000000 /dev/urandom > big; sleep 600"}]}],
     "locked": [{"turns": [{"error": {"kind": "auth"}}]}],
+    # Break the git data beside their tree, or what they have of it themselves.
+    "burns-objects": _breaks("rm -rf ../git/objects"),
+    "burns-run": _breaks("rm -rf ../git ../logs ../home ../lock"),
+    "fills-index": _breaks("head -c 99 /dev/urandom > ../git/index"),
+    "plants-in-check": _breaks("echo 'rm -rf ../../git/objects' > check.sh"),
+    "burns-own-git": _breaks("rm -rf .git/objects; chmod 000 .git; git gc --prune=now; rm -rf .git; echo x > .git"),
     "*": _does(),
 }
 

@@ -1,7 +1,7 @@
 """Which changes touch what judges the work, by name alone, and which of them count."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.tampering import (
@@ -120,6 +120,46 @@ def test_adding_is_work_and_altering_counts() -> None:
     assert all(
         counts(path, ChangeKind.BUILD, added) for path in (".pytest.ini", "tox.ini", "pytest.py", "unittest.py")
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "counting"),
+    [
+        ("pyproject.toml", "", False),
+        ("pyproject.toml", '[project]\nname = "x"\n[tool.setuptools]\npackages = []\n', False),
+        ("pyproject.toml", '[tool.pytest.ini_options]\naddopts = "--co"\n', True),
+        ("pyproject.toml", 'tool."py\\u0074est".ini_options.addopts = "--co"\n', True),
+        ("sub/pyproject.toml", '[tool]\nruff = {exclude = ["*"]}\n', True),
+        ("pyproject.toml", 'tool = "none"\n', True),
+        ("pyproject.toml", "[tool.pytest\n", True),
+        ("PYPROJECT.toml", "[tool.coverage.run]\n", True),
+        ("package.json", '{"name": "x", "scripts": {"test": "node --test"}}', False),
+        ("package.json", '{"name": "x", "jest": {"testMatch": []}}', True),
+        ("package.json", '["jest"]', True),
+        ("package.json", "[" * 100_000, True),
+        ("mypy.ini", "", True),
+        (".eslintrc.json", "{}", True),
+        ("tests/test_new.py", "", False),
+        ("tsconfig.json", "{}", False),
+        ("Cargo.toml", "", False),
+    ],
+)
+def test_a_new_file_counts_when_it_configures_a_judge(path: str, text: str, counting: bool) -> None:
+    kind = kind_of(path)
+    assert kind is not None
+    assert counts(path, kind, ChangeStatus.ADDED, text.split("\n")) is counting
+    assert counts(path, kind, ChangeStatus.MODIFIED, text.split("\n"))
+
+
+def test_a_new_manifest_that_nobody_looked_into_counts() -> None:
+    assert counts("pyproject.toml", ChangeKind.BUILD, ChangeStatus.ADDED)
+    assert counts("web/package.json", ChangeKind.BUILD, ChangeStatus.ADDED)
+
+
+@settings(max_examples=40)
+@given(st.text(max_size=40), st.sampled_from(["pyproject.toml", "package.json"]))
+def test_any_content_of_a_manifest_gets_an_answer(text: str, name: str) -> None:
+    assert counts(name, ChangeKind.BUILD, ChangeStatus.ADDED, text.split("\n")) in (True, False)
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,11 @@ def changed_files(job: JobTree) -> tuple[ChangedFile, ...]:
     return tuple(ChangedFile(os.fsdecode(path), status.decode()) for status, path in names)
 
 
+def is_regular(job: JobTree, path: str) -> bool:
+    """Whether the last commit has an ordinary file here: no link, no submodule, no folder."""
+    return job.git.run(["ls-tree", "-z", job.head, "--", path], job.place).startswith(b"100")
+
+
 def line_counts(job: JobTree) -> dict[str, LineCount]:
     """Lines added and removed in each path that the agent changed."""
     entries = job.git.run([*_DIFF, "--numstat", "-z", job.start, job.head], job.place).split(b"\0")[:-1]

@@ -88,7 +88,7 @@ class Sink(Protocol):
 
 
 class GitError(Unavailable):
-    """A git command failed: infrastructure, never the agent's doing.
+    """A git command failed: infrastructure, unless `damage` finds that an agent broke what git works on.
 
     `args_` is the command without our own options, `returncode` None after a time-out, `stderr` its last 4 KiB.
     """

@@ -153,7 +153,7 @@ class JobTree:
 
         A tree that is there already stays as it is, with what its commit had to leave out.
         """
-        self._restore()
+        self.restore()
         if self._is_at(sha):
             return
         gitdir.write_ref(self.paths.git, self.branch_ref, sha)
@@ -183,7 +183,7 @@ class JobTree:
 
         The commit's name depends on content, parent, message and time only. Raises GitError.
         """
-        self._restore()
+        self.restore()
         self.skipped = self._stage()
         tree = self.git.text(["write-tree"], self.place)
         if tree == self._tree_of(self.head):
@@ -274,7 +274,7 @@ class JobTree:
             folder.rmdir()
             folder = folder.parent
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
         """The job's folders and our git directory as we need them, however an agent left them. Raises GitError."""
         if self._lock is not None:
             held, found = os.fstat(self._lock.fileno()), (self.paths.run / "lock").stat()
