@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from orchestrator.analysis.course import Course
 from orchestrator.domain.cases import CaseChange, CaseStatus
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome
@@ -99,6 +100,7 @@ class StageRow:
     ended_at: datetime | None = None
     turns: int | None = None
     requests: int | None = None
+    rate_limit_wait_seconds: float | None = None
     usage: TokenUsage = field(default_factory=TokenUsage)
     stream_tokens: int | None = None
     gateway_tokens: int | None = None
@@ -235,6 +237,7 @@ class Evidence:
     profiles: tuple[ProfileRow, ...] = ()
     notes: tuple[MachineNote, ...] = ()
     cases_cut: bool = False
+    course: Course = field(default_factory=Course)
 
 
 class OfJob(Protocol):

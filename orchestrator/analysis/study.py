@@ -20,6 +20,7 @@ from orchestrator.analysis.frontier_odds import (
     frontier_odds,
 )
 from orchestrator.analysis.judge import group_checks
+from orchestrator.analysis.lanes import Night, night
 from orchestrator.analysis.legacy import LegacyScore
 from orchestrator.analysis.matrix import Cell, CheckSummary, cells, check_summaries
 from orchestrator.analysis.paired import Pair, compare
@@ -28,6 +29,7 @@ from orchestrator.analysis.quota import Offload, ResourceUse, offloads, resource
 from orchestrator.analysis.ranking import Ranking, legacy_ranking, rank
 from orchestrator.analysis.robustness import Robustness, robustness
 from orchestrator.analysis.rows import Evidence
+from orchestrator.analysis.spread import cost_intervals
 from orchestrator.analysis.stages import StageSummary, summarize_stages
 from orchestrator.analysis.summary import VariantSummary, summarize
 from orchestrator.analysis.verdict import verdict
@@ -56,6 +58,7 @@ class Study:
     resources: tuple[ResourceUse, ...]
     offloads: tuple[Offload, ...]
     legacy: tuple[LegacyScore, ...]
+    night: Night | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -90,7 +93,7 @@ def study(evidence: Evidence) -> Study:
         certainty=tuple(found for entry in ordered if (found := certainty(entry.label, by_label[entry.label]))),
         pairs=pairs,
         advice=advise(ranking, choice),
-        frontier=frontier(ordered),
+        frontier=frontier(ordered, cost_intervals(evidence.jobs)),
         frontier_odds=frontier_odds(offers, drawn),
         robustness=robustness(evidence, checks, ordered, offers, by_label),
         cells=cells(evidence.jobs, checks),
@@ -102,6 +105,7 @@ def study(evidence: Evidence) -> Study:
         resources=resources,
         offloads=offloads(evidence.jobs, resources),
         legacy=legacy_ranking(ordered),
+        night=night(evidence),
     )
 
 

@@ -15,11 +15,11 @@ from orchestrator.reports.html_parts import (
     comparison_bars,
     end_legend,
     profile_facts,
-    stage_bars,
-    stage_tones,
 )
 from orchestrator.reports.options import ReportOptions
+from orchestrator.reports.pictures import pictures
 from orchestrator.reports.scatter import scatter
+from orchestrator.reports.stacks import end_stacks, stage_groups, stage_tones
 from orchestrator.reports.symbols import symbol
 
 # A browser opens about this many expandable jobs without a pause; the rest is in the JSON report.
@@ -75,7 +75,9 @@ def render(study: Study, options: ReportOptions) -> str:
             views=views,
             hidden_jobs=sum(view.hidden for view in views),
             legend=end_legend(study),
-            stage_bars=stage_bars(study),
+            stage_groups=stage_groups(study),
+            end_stacks=end_stacks(study),
+            pictures=pictures(study),
             stage_tones=stage_tones(study),
             job_checks=group_checks(evidence.checks),
             job_stages=_shown_stages(evidence.stages),

@@ -3,7 +3,7 @@
 from orchestrator.analysis.judge import Standing, word_standing
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.summary import VariantSummary
-from orchestrator.reports import tables_checks, tables_robust, tables_sure, tables_use
+from orchestrator.reports import tables_checks, tables_night, tables_robust, tables_sure, tables_use
 from orchestrator.reports.symbols import symbol
 from orchestrator.reports.table import Table
 from orchestrator.reports.words import duration, mean_of, money, share, spaced
@@ -190,6 +190,8 @@ def all_tables(study: Study) -> tuple[Table, ...]:
         tables_checks.changes(study),
         tables_use.stages(study),
         tables_use.times(study),
+        tables_night.slots(study),
+        tables_night.windows(study),
         tables_use.quota(study),
         tables_use.tokens_by_kind(study),
         tables_use.coverage(study),

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from orchestrator.analysis.course import Course
 from orchestrator.analysis.rows import Evidence, JobRow, MachineNote, ProfileRow, StageRow
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.harness import parent_ordinal
@@ -16,6 +17,7 @@ from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.states import JobState
 from orchestrator.domain.usage import TokenUsage
 from orchestrator.storage.check_evidence import CaseEvidence, case_evidence, change_rows, check_rows
+from orchestrator.storage.course import read_course
 from orchestrator.storage.engine import Database
 from orchestrator.storage.tables import attempts, cells, experiments, jobs, stages
 from orchestrator.storage.tasks import TaskCount, task_counts
@@ -31,7 +33,7 @@ def experiment_names(database: Database) -> list[str]:
 
 
 def load_evidence(database: Database, experiment: str, now: datetime, *, with_cases: bool = True) -> Evidence:
-    """Everything measured for an experiment, but for test cases and changed tests where `with_cases` is false.
+    """Everything measured for an experiment; test cases, changed tests and the course only `with_cases`.
 
     Raises NotFound with the names that exist.
     """
@@ -57,6 +59,7 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
         job_checks = check_rows(connection, mine, cases)
         changes = change_rows(connection, mine) if with_cases else []
         counts = task_counts(connection, mine)
+        course = read_course(connection, mine, now) if with_cases else Course()
     by_job: dict[int, list[Any]] = defaultdict(list)
     for attempt in tries:
         by_job[attempt.job_id].append(attempt)
@@ -79,6 +82,7 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
         changes=tuple(changes),
         profiles=tuple(_profiles(cell_rows)),
         cases_cut=cases.cut,
+        course=course,
         notes=(_imported(source),) if source else (),
     )
 
@@ -225,6 +229,7 @@ def _stage_rows(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> list[
             ended_at=row.ended_at,
             turns=row.turns,
             requests=row.requests,
+            rate_limit_wait_seconds=row.rate_limit_wait_seconds,
             usage=TokenUsage(
                 input=row.input_tokens,
                 output=row.output_tokens,
