@@ -1,6 +1,6 @@
 """Who held which slot when: spans laid out in lanes, one for each slot, and what all jobs did at each moment."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import heappop, heappush
@@ -10,6 +10,8 @@ import numpy as np
 
 from orchestrator.analysis.course import AttemptSpan
 from orchestrator.analysis.rows import Evidence
+from orchestrator.analysis.stage_groups import groups
+from orchestrator.analysis.stage_table import UNKNOWN_TIME, Integers, StageTable
 from orchestrator.analysis.tally import Floats
 
 # With more spans or slots than this a resource is shown as how many were busy: lanes would be thinner than a line.
@@ -83,33 +85,79 @@ def _place(resource: str) -> tuple[int, str]:
     return {"machine": 0, "account": 1, "pool": 2}.get(kind, 3), resource
 
 
-def _held(evidence: Evidence, now: datetime) -> Mapping[str, Sequence[Held]]:
-    found: dict[str, list[Held]] = {}
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Holds:
+    """All spans of a resource as columns; `said` are what each of them was."""
+
+    starts: Floats
+    ends: Floats
+    waited: Floats
+    jobs: Integers
+    said: Callable[[int], str]
+
+    def span(self, at: int) -> Held:
+        """One of them."""
+        job, waited = int(self.jobs[at]), float(self.waited[at])
+        return Held(float(self.starts[at]), float(self.ends[at]), job, waited, self.said(at))
+
+
+def _held(evidence: Evidence, now: datetime) -> Mapping[str, Holds]:
+    found: dict[str, list[AttemptSpan]] = {}
     for span in evidence.course.attempts:
-        end = (span.ended_at or now).timestamp()
-        one = Held(span.started_at.timestamp(), end, span.job_id, 0.0, f"attempt {span.number}")
-        found.setdefault(f"machine:{span.machine}", []).append(one)
-    for resource, stages in evidence_holds(evidence, now):
-        found.setdefault(resource, []).extend(stages)
-    return found
+        found.setdefault(f"machine:{span.machine}", []).append(span)
+    return {name: _attempt_holds(those, now) for name, those in found.items()} | _stage_holds(evidence, now)
 
 
-def evidence_holds(evidence: Evidence, now: datetime) -> Iterable[tuple[str, Sequence[Held]]]:
-    """What stages held, by resource. A stage that another one ran holds nothing of its own."""
-    found: dict[str, list[Held]] = {}
-    for stage in evidence.stages:
-        if stage.resource and stage.started_at is not None:
-            end = (stage.ended_at or now).timestamp()
-            waited = stage.rate_limit_wait_seconds or 0.0
-            one = Held(stage.started_at.timestamp(), end, stage.job_id, waited, stage.stage)
-            found.setdefault(stage.resource, []).append(one)
-    return found.items()
+def _attempt_holds(spans: Sequence[AttemptSpan], now: datetime) -> Holds:
+    return Holds(
+        starts=np.array([span.started_at.timestamp() for span in spans]),
+        ends=np.array([(span.ended_at or now).timestamp() for span in spans]),
+        waited=np.zeros(len(spans)),
+        jobs=np.array([span.job_id for span in spans], dtype=np.int64),
+        said=lambda at: f"attempt {spans[at].number}",
+    )
 
 
-def lay_out(resource: str, spans: Sequence[Held], began: float, ended: float) -> Lanes:
+def _stage_holds(evidence: Evidence, now: datetime) -> dict[str, Holds]:
+    """What stages held, by resource."""
+    table = StageTable.of(evidence.stages)
+    began, ended = table.times["started_at"], table.times["ended_at"]
+    ended = np.where(ended == UNKNOWN_TIME, round(now.timestamp() * 1e6), ended)
+    resources = table.words["resource"]
+    used = np.where(resources.where(bool) & (began != UNKNOWN_TIME), resources.codes, -1)
+    return {
+        str(resources.known[code]): Holds(
+            starts=began[places] / 1e6,
+            ends=np.maximum(began, ended)[places] / 1e6,
+            waited=np.nan_to_num(table.numbers["rate_limit_wait_seconds"][places]),
+            jobs=table.whole["job_id"][places],
+            said=_stage_names(table, places),
+        )
+        for (code,), places in groups(used)
+    }
+
+
+def _stage_names(table: StageTable, places: Integers) -> Callable[[int], str]:
+    return lambda at: table.words["stage"].at(int(places[at])) or ""
+
+
+def lay_out(resource: str, holds: Holds, began: float, ended: float) -> Lanes:
     """Each span in the first lane that is free at its start: as many lanes as were busy at once, and no more."""
-    if len(spans) > MAX_LANE_SPANS:
-        return _busy(resource, spans, began, ended)
+    count = len(holds.starts)
+    lanes = _lanes([holds.span(at) for at in range(count)]) if count <= MAX_LANE_SPANS else ()
+    busy = () if lanes else tuple(mean_live(holds.starts, holds.ends, began, ended).tolist())
+    return Lanes(
+        resource=resource,
+        lanes=lanes,
+        busy=busy,
+        spans=count,
+        held_seconds=float((holds.ends - holds.starts).sum()),
+        limit_wait_seconds=float(holds.waited.sum()),
+    )
+
+
+def _lanes(spans: Sequence[Held]) -> tuple[tuple[Held, ...], ...]:
+    """Nothing where there would be too many."""
     lanes: list[list[Held]] = []
     free: list[int] = []
     taken: list[tuple[float, int]] = []
@@ -122,21 +170,7 @@ def lay_out(resource: str, spans: Sequence[Held], began: float, ended: float) ->
         lane = heappop(free)
         lanes[lane].append(span)
         heappush(taken, (max(span.end, span.start), lane))
-    if len(lanes) > MAX_LANES:
-        return _busy(resource, spans, began, ended)
-    return Lanes(
-        resource=resource,
-        lanes=tuple(map(tuple, lanes)),
-        spans=len(spans),
-        held_seconds=sum(span.end - span.start for span in spans),
-        limit_wait_seconds=sum(span.waited for span in spans),
-    )
-
-
-def _busy(resource: str, spans: Sequence[Held], began: float, ended: float) -> Lanes:
-    starts, ends = [span.start for span in spans], [span.end for span in spans]
-    busy = mean_live(starts, ends, began, ended)
-    return Lanes(resource=resource, lanes=(), busy=tuple(busy.tolist()), spans=len(spans))
+    return tuple(map(tuple, lanes)) if len(lanes) <= MAX_LANES else ()
 
 
 def flow(attempts: Sequence[AttemptSpan], began: float, ended: float, now: datetime) -> Flow:
@@ -159,18 +193,16 @@ def flow(attempts: Sequence[AttemptSpan], began: float, ended: float, now: datet
 
 
 def _mean(spans: Sequence[tuple[datetime, datetime]], began: float, ended: float) -> tuple[float, ...]:
-    starts, ends = [one.timestamp() for one, _ in spans], [one.timestamp() for _, one in spans]
-    return tuple(mean_live(starts, ends, began, ended).tolist())
+    starts, ends = (np.array([pair[side].timestamp() for pair in spans], dtype=np.float64) for side in (0, 1))
+    return tuple(mean_live(starts, np.maximum(starts, ends), began, ended).tolist())
 
 
-def mean_live(
-    starts: Sequence[float], ends: Sequence[float], began: float, ended: float, steps: int = FLOW_STEPS
-) -> Floats:
+def mean_live(starts: Floats, ends: Floats, began: float, ended: float, steps: int = FLOW_STEPS) -> Floats:
     """How many of these spans were live on average in each of `steps` equal steps from `began` to `ended`."""
     edges = np.linspace(began, ended, steps + 1)
-    first, last = np.array(starts, dtype=np.float64), np.maximum(np.array(ends, dtype=np.float64), starts or 0.0)
-    lived = _lived_before(edges, first) - _lived_before(edges, last)
-    return np.diff(lived) / np.diff(edges)
+    lived = _lived_before(edges, starts) - _lived_before(edges, ends)
+    live: Floats = np.diff(lived) / np.diff(edges)
+    return live
 
 
 def _lived_before(edges: Floats, moments: Floats) -> Floats:

@@ -230,7 +230,7 @@ class Evidence:
     experiment: str
     generated_at: datetime
     jobs: tuple[JobRow, ...]
-    stages: tuple[StageRow, ...] = ()
+    stages: Sequence[StageRow] = ()
     checks: tuple[CheckRow, ...] = ()
     cases: tuple[CaseRow, ...] = ()
     changes: tuple[ChangeRow, ...] = ()

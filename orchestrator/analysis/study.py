@@ -1,6 +1,6 @@
 """Everything that a report shows, computed once from the evidence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.analysis.advice import DELTA, Advice, advise
 from orchestrator.analysis.arms import Certainty, arms, certainty
@@ -30,6 +30,7 @@ from orchestrator.analysis.ranking import Ranking, legacy_ranking, rank
 from orchestrator.analysis.robustness import Robustness, robustness
 from orchestrator.analysis.rows import Evidence
 from orchestrator.analysis.spread import cost_intervals
+from orchestrator.analysis.stage_table import StageTable
 from orchestrator.analysis.stages import StageSummary, summarize_stages
 from orchestrator.analysis.summary import VariantSummary, summarize
 from orchestrator.analysis.verdict import verdict
@@ -73,6 +74,7 @@ class Study:
 
 def study(evidence: Evidence) -> Study:
     """Analyse the evidence. Pure: the same rows give the same study."""
+    evidence = replace(evidence, stages=StageTable.of(evidence.stages))
     checks = group_checks(evidence.checks)
     summaries = summarize(evidence.jobs, checks, evidence.stages)
     by_label = arms(evidence.jobs, checks)

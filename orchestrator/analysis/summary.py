@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from orchestrator.analysis.intervals import Interval, wilson
 from orchestrator.analysis.judge import Checks, Standing, end_word, is_judged, is_solved, standing
-from orchestrator.analysis.measure import Measure, measure
+from orchestrator.analysis.measure import Measure, measure, measure_column
 from orchestrator.analysis.rows import JobRow, StageRow
+from orchestrator.analysis.stage_groups import owned
+from orchestrator.analysis.stage_table import StageTable
 from orchestrator.analysis.variants import Variant, labels, variant_of
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.usage import TokenUsage
@@ -108,16 +110,16 @@ def summarize(jobs: Sequence[JobRow], checks: Checks, stages: Sequence[StageRow]
     """One summary per variant, in the order of their names."""
     named = labels(jobs)
     groups: dict[Variant, list[JobRow]] = {variant: [] for variant in named}
-    owner: dict[int, Variant] = {}
     for job in jobs:
-        owner[job.job_id] = variant_of(job)
-        groups[owner[job.job_id]].append(job)
-    spent: dict[Variant, list[int | None]] = {variant: [] for variant in named}
-    for stage in stages:
-        if stage.job_id in owner:
-            spent[owner[stage.job_id]].append(stage.cost_usd_micros)
+        groups[variant_of(job)].append(job)
+    table = StageTable.of(stages)
+    whose = owned(table, jobs)
+    costs = {
+        variant: measure_column(table.numbers["cost_usd_micros"][whose.codes == at], counts=True)
+        for at, variant in enumerate(whose.variants)
+    }
     return tuple(
-        _summary(variant, named[variant], group, checks, measure(spent[variant])) for variant, group in groups.items()
+        _summary(variant, named[variant], group, checks, costs[variant]) for variant, group in groups.items()
     )
 
 

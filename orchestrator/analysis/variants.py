@@ -21,6 +21,8 @@ class Variant:
 
 def variant_of(job: JobRow) -> Variant:
     """The variant to which a job belongs."""
+    if not job.params and not job.retuned:  # nearly all of them, and asked for often
+        return Variant(profile=job.profile, params="", profile_hash=job.profile_hash)
     changed = ", ".join(f"{name}={show_limit(name, job.retuned[name])}" for name in sorted(job.retuned))
     texts = (params_text(job.params), f"retuned {changed}" if changed else "")
     return Variant(profile=job.profile, params=", ".join(filter(None, texts)), profile_hash=job.profile_hash)

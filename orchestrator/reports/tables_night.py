@@ -1,6 +1,6 @@
 """The tables behind the pictures of the night: slots and how busy they were, windows and how far they were used."""
 
-from orchestrator.analysis.lanes import FLOW_STEPS, Lanes, Night
+from orchestrator.analysis.lanes import Lanes, Night
 from orchestrator.analysis.study import Study
 from orchestrator.reports.plots.windows import known
 from orchestrator.reports.table import Table
@@ -25,14 +25,13 @@ def slots(study: Study) -> Table:
 def _slots(one: Lanes, night: Night) -> tuple[str, ...]:
     whole = night.ended - night.began
     most = f"{max(one.busy):.0f}" if one.busy else str(len(one.lanes))
-    held = one.held_seconds if not one.busy else sum(one.busy) * whole / FLOW_STEPS
     machine = one.resource.startswith("machine:")
     return (
         one.resource.replace(":", " ", 1),
         most,
         f"{one.spans:,}",
-        duration(held),
-        share(held / whole),
+        duration(one.held_seconds),
+        share(one.held_seconds / whole),
         "–" if machine else duration(one.limit_wait_seconds),
     )
 

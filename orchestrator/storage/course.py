@@ -5,13 +5,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 
 from orchestrator.analysis.course import AttemptSpan, ContextCurve, Course, WindowCourse, WindowPoint, thinned
+from orchestrator.analysis.stage_table import StageTable
 from orchestrator.domain.usage import TokenUsage
 from orchestrator.domain.window import WHOLE, Statement, WindowSpec, standing
 from orchestrator.storage.ledger import entries_of
-from orchestrator.storage.tables import attempts, events, jobs, projections, stages, windows
+from orchestrator.storage.tables import attempts, events, jobs, projections, windows
 
 MAX_ATTEMPTS = 20_000
 MAX_CURVES, MAX_CURVE_POINTS = 48, 80
@@ -23,10 +25,10 @@ _MAX_STATEMENTS = 5000
 Mine = sa.Select[tuple[int]]
 
 
-def read_course(connection: sa.Connection, mine: Mine, now: datetime) -> Course:
-    """The course of the jobs in `mine`."""
+def read_course(connection: sa.Connection, mine: Mine, table: StageTable, now: datetime) -> Course:
+    """The course of the jobs in `mine`, whose stages are in the table."""
     spans, left_out = _attempts(connection, mine)
-    curves, curves_left_out = _contexts(connection, mine)
+    curves, curves_left_out = _contexts(connection, table)
     return Course(
         attempts=tuple(spans),
         attempts_left_out=left_out,
@@ -67,31 +69,21 @@ def _attempts(connection: sa.Connection, mine: Mine) -> tuple[list[AttemptSpan],
     return made, int(connection.execute(count).scalar_one()) - len(made)
 
 
-def _contexts(connection: sa.Connection, mine: Mine) -> tuple[list[ContextCurve], int]:
+def _contexts(connection: sa.Connection, table: StageTable) -> tuple[list[ContextCurve], int]:
     """The fullest stages: those are the ones that a reader asks about."""
-    wanted = sa.and_(
-        attempts.c.job_id.in_(mine), stages.c.context_window > 0, stages.c.context_peak_tokens.is_not(None)
-    )
-    joined = stages.join(attempts, attempts.c.id == stages.c.attempt_id)
-    fill = stages.c.context_peak_tokens * 1.0 / stages.c.context_window
-    query = (
-        sa.select(
-            stages.c.attempt_id, stages.c.ordinal, stages.c.context_window, attempts.c.job_id, attempts.c.number
-        )
-        .select_from(joined)
-        .where(wanted)
-        .order_by(fill.desc(), attempts.c.job_id, attempts.c.number, stages.c.ordinal)
-        .limit(MAX_CURVES)
-    )
-    curves = [curve for row in connection.execute(query).all() if (curve := _curve(connection, row)) is not None]
-    every = connection.execute(sa.select(sa.func.count()).select_from(joined).where(wanted)).scalar_one()
-    return curves, int(every) - len(curves)
+    fills = np.nan_to_num(table.fill, nan=-1.0)
+    fullest = np.argsort(-fills, kind="stable")[:MAX_CURVES]
+    found = [_curve(connection, table, int(at)) for at in fullest if fills[at] >= 0]
+    curves = [curve for curve in found if curve is not None]
+    return curves, int((fills >= 0).sum()) - len(curves)
 
 
-def _curve(connection: sa.Connection, stage: Any) -> ContextCurve | None:
+def _curve(connection: sa.Connection, table: StageTable, at: int) -> ContextCurve | None:
+    job, number, order = (int(table.whole[name][at]) for name in ("job_id", "attempt", "order"))
     query = (
         sa.select(events.c.kind, events.c.data)
-        .where(events.c.attempt_id == stage.attempt_id, events.c.stage_ordinal == stage.ordinal)
+        .join(attempts, attempts.c.id == events.c.attempt_id)
+        .where(attempts.c.job_id == job, attempts.c.number == number, events.c.stage_ordinal == order)
         .where(events.c.kind.in_(["TurnEnded", "Compacted"]))
         .order_by(events.c.seq)
         .limit(_MAX_EVENTS)
@@ -106,10 +98,10 @@ def _curve(connection: sa.Connection, stage: Any) -> ContextCurve | None:
     if not turns:
         return None
     return ContextCurve(
-        job_id=stage.job_id,
-        attempt=stage.number,
-        order=stage.ordinal,
-        window_tokens=stage.context_window,
+        job_id=job,
+        attempt=number,
+        order=order,
+        window_tokens=int(table.numbers["context_window"][at]),
         turns=thinned(turns, MAX_CURVE_POINTS),
         compactions=tuple(compactions[:MAX_CURVE_POINTS]),
     )

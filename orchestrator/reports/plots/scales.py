@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil, floor, log10
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 365 * 86400
 _TIME_STEPS = (
     *(1, 2, 5, 10, 15, 30),
     *(_MINUTE * count for count in (1, 2, 5, 10, 15, 30)),
     *(_HOUR * count for count in (1, 2, 3, 6, 12)),
-    *(_DAY * count for count in (1, 2, 7, 14, 30, 90, 365)),
+    *(_DAY * count for count in (1, 2, 7, 14, 30, 90, 365, 730, 1826)),
 )
 
 
@@ -63,7 +63,7 @@ def time_ticks(scale: Scale, target: int) -> tuple[Tick, ...]:
     span = max(scale.high - scale.low, 1.0)
     step = next((one for one in _TIME_STEPS if span / one <= target), _TIME_STEPS[-1])
     first = ceil(scale.low / step) * step
-    form = "%H:%M:%S" if step < _MINUTE else "%H:%M" if step < _DAY else "%b %d"
+    form = "%H:%M:%S" if step < _MINUTE else "%H:%M" if step < _DAY else "%b %d" if step < _YEAR else "%Y-%m"
     moments = [first + step * index for index in range(int((scale.high - first) // step) + 1)]
     return tuple(Tick(at=scale(at), text=datetime.fromtimestamp(at, UTC).strftime(form)) for at in moments)
 

@@ -1,0 +1,44 @@
+"""The stages of an experiment, read as columns: a million rows in a few seconds, without an object for each."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from orchestrator.analysis.stage_table import COLUMNS, TIMES, Builder, StageTable
+from orchestrator.storage.tables import attempts, stages
+
+# Rows in memory as tuples at a time.
+_BATCH_ROWS = 20_000
+# Where `StageRow` has another name for a column.
+_NAMES = {
+    "attempt": attempts.c.number,
+    "job_id": attempts.c.job_id,
+    "order": stages.c.ordinal,
+    "stream_tokens": stages.c.stream_total_tokens,
+    "gateway_tokens": stages.c.gateway_total_tokens,
+    **{kind: stages.c[f"{kind}_tokens"] for kind in ("input", "output", "cache_read", "cache_write", "reasoning")},
+}
+
+
+def read_stages(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> StageTable:
+    """The stages of the jobs in `mine`, in the order job, attempt, stage."""
+    sqlite = connection.dialect.name == "sqlite"
+    query = (
+        sa.select(*(_column(name, sqlite).label(name) for name in COLUMNS))
+        .select_from(attempts.join(stages, attempts.c.id == stages.c.attempt_id))
+        .where(attempts.c.job_id.in_(mine))
+        .order_by(attempts.c.job_id, attempts.c.number, stages.c.ordinal)
+    )
+    builder = Builder()
+    for rows in connection.execute(query, execution_options={"yield_per": _BATCH_ROWS}).partitions():
+        builder.add(rows)
+    return builder.table()
+
+
+def _column(name: str, sqlite: bool) -> sa.ColumnElement[Any]:
+    column = _NAMES[name] if name in _NAMES else stages.c[name]
+    if name not in TIMES:
+        return column
+    if sqlite:
+        return sa.type_coerce(column, sa.String())  # as it is stored; making datetimes would take longer than reading
+    return sa.cast(sa.extract("epoch", column) * 1_000_000, sa.BigInteger)
