@@ -179,7 +179,7 @@ def test_a_window_of_one_point_or_none_is_a_sentence(known: tuple[int, ...]) -> 
     course = WindowCourse(account="max", window="5h", ceiling_ppm=1_000_000, points=points)
     assert window_picture(course, 1) is None
     assert window_sentence(course).startswith("max, window 5h: ")
-    assert ("its use is unknown" in window_sentence(course)) is not known
+    assert ("its use is unknown" in window_sentence(course)) == (not known)
 
 
 def test_curves_have_a_mark_where_the_context_was_compacted() -> None:

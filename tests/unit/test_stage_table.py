@@ -75,7 +75,7 @@ def test_stages_of_unknown_jobs_belong_to_nobody() -> None:
     assert [variant.profile for variant in found.variants] == ["a", "b"]
     assert found.codes.tolist() == [-1, 1, 0]
     assert [(key, places.tolist()) for key, places in groups(found.codes)] == [((0,), [2]), ((1,), [1])]
-    assert list(groups(StageTable.of([]).words["stage"].codes)) == []
+    assert list(groups(StageTable.of([]).whole["order"])) == []
 
 
 def test_summaries_are_those_of_the_rows_one_by_one() -> None:
