@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from orchestrator.analysis.stage_table import COLUMNS, TIMES, Builder, StageTable
 from orchestrator.storage.tables import attempts, stages
 
-# Rows in memory as tuples at a time: as many as a processor's own memory holds, which is a sixth faster than ten times
+# Rows in memory as tuples at a time: as many as a processor's own memory holds, a sixth faster than ten times
 # as many.
 _BATCH_ROWS = 2000
 # Where `StageRow` has another name for a column.
