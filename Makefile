@@ -12,11 +12,11 @@ JOBS ?= 3
 MINUTES ?= 30
 SEED ?= 1
 BENCHMARKS ?= help_time worktree_ready kill_latency supervision_cpu gateway_latency adapter_parsing scale \
-	scheduler_pass live_page metrics_scrape flower_scale analysis_speed telemetry timeline interop_scale reaction \
-	one_second_jobs queue_throughput
+	scheduler_pass live_page metrics_scrape flower_scale analysis_speed report_scale telemetry timeline interop_scale \
+	reaction one_second_jobs queue_throughput
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults fmt agents reference browser llama lock clean
+.PHONY: help demo test check bench pictures faults fmt agents reference browser llama lock clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ check: $(DEV) browser  ## Everything that CI runs: lint, format, types, layers, 
 bench: $(DEV)  ## Run the benchmarks, which state their limits
 	@missed=""; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; \
 	done; if [ -n "$$missed" ]; then echo "missed their limits:$$missed"; exit 1; fi
+
+pictures: $(DEV) browser  ## Make the pictures of the documents anew, of the last demo
+	@$(BIN)/python -m docs.make_pictures $(ARGS)
 
 faults: $(DEV)  ## Hurt small runs at random for 30 minutes and print what broke; MINUTES=5 SEED=7
 	@$(BIN)/python -m tests.faults.harness --minutes $(MINUTES) --seed $(SEED) $(ARGS)

@@ -3,8 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from orchestrator.analysis.rows import Evidence, JobRow, ProfileRow, StageRow, by_job
+import numpy as np
+
+from orchestrator.analysis.rows import Evidence, JobRow, ProfileRow
+from orchestrator.analysis.stage_table import StageTable
 from orchestrator.analysis.tally import Arm, judged
 
 # Agents price with tables of their own: beyond this factor one of the two prices is wrong.
@@ -44,10 +48,10 @@ def stated_differs(
 
 def contradictions(evidence: Evidence, arms: Mapping[str, Arm]) -> tuple[Contradiction, ...]:
     """Everything that the rows of an experiment say against each other."""
-    stages = by_job(evidence.stages)
+    spent = _spent(StageTable.of(evidence.stages))
     found = [*denominators_differ(arms), *_versions_mixed(evidence.profiles), *_twice(evidence.jobs)]
     for job in evidence.jobs:
-        found += [Contradiction(where=job.label, what=what) for what in _of_job(job, stages.get(job.job_id, ()))]
+        found += [Contradiction(where=job.label, what=what) for what in _of_job(job, spent.get(job.job_id))]
     return tuple(found)
 
 
@@ -63,6 +67,27 @@ def _versions_mixed(profiles: Sequence[ProfileRow]) -> Iterable[Contradiction]:
     ]
 
 
+class _Spent(NamedTuple):
+    """What the stages of a job cost, and how many there are."""
+
+    usd_micros: int
+    stages: int
+
+
+def _spent(table: StageTable) -> dict[int, _Spent]:
+    """By job, of those whose stages' costs are all known."""
+    costs = table.numbers["cost_usd_micros"]
+    ids, first = table.bounds()
+    if not len(ids):
+        return {}
+    sums, counts = np.add.reduceat(costs, first[:-1]), np.diff(first)
+    return {
+        job: _Spent(int(total), count)
+        for job, total, count in zip(ids.tolist(), sums.tolist(), counts.tolist(), strict=True)
+        if not np.isnan(total)
+    }
+
+
 def _twice(jobs: Sequence[JobRow]) -> Iterable[Contradiction]:
     keys = Counter((job.label, job.profile_hash, tuple(sorted(job.retuned.items()))) for job in jobs)
     return [
@@ -72,7 +97,7 @@ def _twice(jobs: Sequence[JobRow]) -> Iterable[Contradiction]:
     ]
 
 
-def _of_job(job: JobRow, stages: Sequence[StageRow]) -> Iterable[str]:
+def _of_job(job: JobRow, spent: _Spent | None) -> Iterable[str]:
     if job.started_at and job.ended_at and job.ended_at < job.started_at:
         yield f"ended at {job.ended_at:%Y-%m-%d %H:%M:%S}, before it started at {job.started_at:%Y-%m-%d %H:%M:%S}"
     if job.tasks_accepted is not None and job.tasks_planned is not None and job.tasks_accepted > job.tasks_planned:
@@ -80,8 +105,6 @@ def _of_job(job: JobRow, stages: Sequence[StageRow]) -> Iterable[str]:
     listed, stated = job.cost_usd_micros, job.stated_cost_usd_micros
     if listed and stated and not 1 / _PRICE_FACTOR <= stated / listed <= _PRICE_FACTOR:
         yield f"the agent said ${stated / 1e6:.4g}, at list price it is ${listed / 1e6:.4g}"
-    costs = [stage.cost_usd_micros for stage in stages]
-    known = [cost for cost in costs if cost is not None]
     # The job leaves out stages that were undone, so that it may be less than their sum and never more.
-    if listed is not None and costs and len(known) == len(costs) and listed > sum(known) + len(known):
-        yield f"cost ${listed / 1e6:.4g}, but its stages add up to ${sum(known) / 1e6:.4g}"
+    if listed is not None and spent is not None and listed > spent.usd_micros + spent.stages:
+        yield f"cost ${listed / 1e6:.4g}, but its stages add up to ${spent.usd_micros / 1e6:.4g}"

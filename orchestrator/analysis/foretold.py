@@ -1,12 +1,17 @@
 """Estimates against what came: how far off they were, and how often what came lies in the interval."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
+
+import numpy as np
 
 from orchestrator.analysis.judge import Standing, standing
 from orchestrator.analysis.known import COST, SECONDS, TOKENS, of_stage
-from orchestrator.analysis.rows import EstimateRow, Evidence, JobRow, StageRow, by_job
+from orchestrator.analysis.rows import EstimateRow, Evidence, JobRow
+from orchestrator.analysis.stage_table import StageTable
 from orchestrator.analysis.variants import labels, variant_of
 
 
@@ -44,72 +49,86 @@ def foretold(evidence: Evidence) -> tuple[Foretold, ...]:
     """Per variant with results, whole jobs first, then stage by stage; empty when nothing was estimated."""
     if not evidence.estimates:
         return ()
-    named, rows = labels(evidence.jobs), by_job(evidence.stages)
+    named, took = labels(evidence.jobs), _took(StageTable.of(evidence.stages))
     groups: dict[str, list[JobRow]] = {}
     for job in evidence.jobs:
         if standing(job) is Standing.RESULT:
             groups.setdefault(named[variant_of(job)], []).append(job)
     found: list[Foretold] = []
     for label, jobs in sorted(groups.items()):
-        found.append(_whole(label, jobs, rows, evidence.estimates))
-        found += _by_stage(label, jobs, rows, evidence.estimates)
+        found.append(_whole(label, jobs, took, evidence.estimates))
+        found += _by_stage(label, jobs, took, evidence.estimates)
     return tuple(found)
 
 
+class _Stage(NamedTuple):
+    """What all calls of one stage took in a job; None where a part of it is unknown."""
+
+    seconds: float | None
+    tokens: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Took:
+    """By job, in the order of its stages' names. `single` went through in one attempt."""
+
+    stages: Mapping[int, Mapping[str, _Stage]]
+    single: frozenset[int]
+
+
 Expected = Mapping[int, Mapping[str, EstimateRow]]
-Stages = Mapping[int, Sequence[StageRow]]
 
 
-def _whole(label: str, jobs: Sequence[JobRow], rows: Stages, expected: Expected) -> Foretold:
+def _took(table: StageTable) -> _Took:
+    if not len(table):
+        return _Took(stages={}, single=frozenset())
+    ids, bounds = table.bounds()
+    words = table.words["stage"]
+    keys = np.repeat(np.arange(len(ids)), np.diff(bounds)) * len(words.known) + words.codes
+    found, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    sums = [np.bincount(place, weights=column).tolist() for column in (table.seconds, table.total_tokens)]
+    stages: dict[int, dict[str, _Stage]] = {}
+    for at in np.argsort(first, kind="stable").tolist():
+        job, word = divmod(int(found[at]), len(words.known))
+        parts = (None if math.isnan(column[at]) else column[at] for column in sums)
+        stages.setdefault(int(ids[job]), {})[words.known[word] or ""] = _Stage(*parts)
+    numbers = table.whole["attempt"]
+    once = np.minimum.reduceat(numbers, bounds[:-1]) == np.maximum.reduceat(numbers, bounds[:-1])
+    return _Took(stages=stages, single=frozenset(ids[once].tolist()))
+
+
+def _whole(label: str, jobs: Sequence[JobRow], took: _Took, expected: Expected) -> Foretold:
     return Foretold(
         label=label,
         stage="",
         seconds=_fit((_of(expected, job, SECONDS), job.wall_seconds) for job in jobs),
-        tokens=_fit((_of(expected, job, TOKENS), _tokens(job, rows.get(job.job_id, ()))) for job in jobs),
+        tokens=_fit((_of(expected, job, TOKENS), _tokens(job, took)) for job in jobs),
         cost_usd_micros=_fit((_of(expected, job, COST), job.cost_usd_micros) for job in jobs),
     )
 
 
-def _by_stage(label: str, jobs: Sequence[JobRow], rows: Stages, expected: Expected) -> Iterable[Foretold]:
+def _by_stage(label: str, jobs: Sequence[JobRow], took: _Took, expected: Expected) -> Iterable[Foretold]:
     """Only of jobs that went through in one attempt: what a broken one took again says nothing about a stage."""
-    mine = {job.job_id: rows.get(job.job_id, ()) for job in jobs}
-    single = {job_id: those for job_id, those in mine.items() if len({row.attempt for row in those}) == 1}
-    names = dict.fromkeys(row.stage for those in single.values() for row in those)
-    for name in names:
-        parts = {job_id: [row for row in those if row.stage == name] for job_id, those in single.items()}
-        having = [(job_id, those) for job_id, those in parts.items() if those]
+    mine = [(job, took.stages.get(job.job_id, {})) for job in jobs if job.job_id in took.single]
+    for name in dict.fromkeys(name for _, stages in mine for name in stages):
+        having = [(job, stages[name]) for job, stages in mine if name in stages]
         yield Foretold(
             label=label,
             stage=name,
-            seconds=_stage_fit(expected, having, of_stage(name, SECONDS), lambda row: row.seconds),
-            tokens=_stage_fit(expected, having, of_stage(name, TOKENS), lambda row: row.usage.total),
+            seconds=_fit((_of(expected, job, of_stage(name, SECONDS)), one.seconds) for job, one in having),
+            tokens=_fit((_of(expected, job, of_stage(name, TOKENS)), one.tokens) for job, one in having),
             cost_usd_micros=None,
         )
-
-
-def _stage_fit(
-    expected: Expected,
-    having: Sequence[tuple[int, Sequence[StageRow]]],
-    quantity: str,
-    measured: Callable[[StageRow], float | None],
-) -> Fit:
-    return _fit(
-        (expected.get(job_id, {}).get(quantity), _sum(measured(row) for row in those)) for job_id, those in having
-    )
 
 
 def _of(expected: Expected, job: JobRow, quantity: str) -> EstimateRow | None:
     return expected.get(job.job_id, {}).get(quantity)
 
 
-def _tokens(job: JobRow, stages: Sequence[StageRow]) -> float | None:
+def _tokens(job: JobRow, took: _Took) -> float | None:
     """Of jobs of which every stage told its tokens, as estimates are made from such runs alone."""
-    return job.tokens.total if all(stage.usage.total is not None for stage in stages) else None
-
-
-def _sum(values: Iterable[float | None]) -> float | None:
-    found = list(values)
-    return None if None in found else sum(value for value in found if value is not None)
+    told = all(one.tokens is not None for one in took.stages.get(job.job_id, {}).values())
+    return job.tokens.total if told else None
 
 
 def _fit(pairs: Iterable[Came]) -> Fit:

@@ -4,6 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
+import numpy as np
+
+from orchestrator.analysis.tally import Floats
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
@@ -46,4 +50,18 @@ def measure(values: Iterable[float | None]) -> Measure:
         median=median(known),
         low=known[0],
         high=known[-1],
+    )
+
+
+def measure_column(values: Floats, *, counts: bool) -> Measure:
+    """As `measure`, of a column in which not a number is unknown; `counts` are whole numbers and stay so."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return Measure(known=0, of=len(values), total=None, mean=None, median=None, low=None, high=None)
+    total, low, high, middle = (float(one) for one in (known.sum(), known.min(), known.max(), np.median(known)))
+    if counts:
+        total, low, high = int(total), int(low), int(high)
+        middle = int(middle) if len(known) % 2 else middle
+    return Measure(
+        known=len(known), of=len(values), total=total, mean=total / len(known), median=middle, low=low, high=high
     )

@@ -1,6 +1,6 @@
 """Cost against quality: which variants no other one beats on both. Unknown cost takes no part."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.intervals import Interval
@@ -9,7 +9,7 @@ from orchestrator.analysis.summary import VariantSummary
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A variant by mean list price of a result and solved rate (0-1)."""
+    """A variant by mean list price of a result and solved rate (0-1), each with its interval where there is one."""
 
     label: str
     cost_usd_micros: float
@@ -17,6 +17,7 @@ class Point:
     interval: Interval
     n: int
     on_frontier: bool
+    cost_interval: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +28,10 @@ class Frontier:
     apart: tuple[tuple[str, str], ...]
 
 
-def frontier(summaries: Sequence[VariantSummary]) -> Frontier:
+def frontier(summaries: Sequence[VariantSummary], costs: Mapping[str, Interval] | None = None) -> Frontier:
     """Place every variant whose cost is fully known. On the frontier is one that solves something and that no other
-    beats: nobody else is at most as expensive and at least as good, and better in one of the two."""
+    beats: nobody else is at most as expensive and at least as good, and better in one of the two. `costs` are the
+    intervals of their means, by label."""
     placed = [entry for entry in summaries if _reason(entry) is None]
     pairs = [(_cost(entry), entry.rate or 0.0) for entry in placed]
     points = [
@@ -40,6 +42,7 @@ def frontier(summaries: Sequence[VariantSummary]) -> Frontier:
             interval=entry.interval,
             n=entry.results,
             on_frontier=rate > 0 and not any(_beats(other, (cost, rate)) for other in pairs),
+            cost_interval=(costs or {}).get(entry.label),
         )
         for entry, (cost, rate) in zip(placed, pairs, strict=True)
     ]

@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.measure import Measure, measure
+import numpy as np
+
+from orchestrator.analysis.measure import Measure, measure, measure_column
 from orchestrator.analysis.rows import JobRow, StageRow
+from orchestrator.analysis.stage_groups import groups, owned
+from orchestrator.analysis.stage_table import Integers, StageTable
 from orchestrator.analysis.variants import Variant, labels, variant_of
 
 LOCAL_PREFIX = "pool:"
@@ -43,22 +47,28 @@ class Offload:
 def resource_use(jobs: Sequence[JobRow], stages: Sequence[StageRow]) -> tuple[ResourceUse, ...]:
     """Use per variant and resource, in that order."""
     named = labels(jobs)
-    owner = {job.job_id: variant_of(job) for job in jobs}
-    groups: dict[tuple[Variant, str], list[StageRow]] = {}
-    for row in stages:
-        if row.job_id in owner and row.resource:
-            groups.setdefault((owner[row.job_id], row.resource), []).append(row)
-    return tuple(
-        ResourceUse(
-            label=named[variant],
-            resource=resource,
-            jobs=len({row.job_id for row in rows}),
-            stages=len(rows),
-            requests=measure(row.requests for row in rows),
-            tokens=measure(row.usage.total for row in rows),
-            cached=measure(row.usage.cache_read for row in rows),
-        )
-        for (variant, resource), rows in sorted(groups.items())
+    table = StageTable.of(stages)
+    whose = owned(table, jobs)
+    resources = table.words["resource"]
+    used = np.where(resources.where(bool), resources.codes, -1)
+    made = [
+        _use(table, named[whose.variants[variant]], str(resources.known[code]), places)
+        for (variant, code), places in groups(whose.codes, used)
+    ]
+    order = {label: at for at, label in enumerate(named.values())}
+    return tuple(sorted(made, key=lambda use: (order[use.label], use.resource)))
+
+
+def _use(table: StageTable, label: str, resource: str, places: Integers) -> ResourceUse:
+    numbers = table.numbers
+    return ResourceUse(
+        label=label,
+        resource=resource,
+        jobs=len(np.unique(table.whole["job_id"][places])),
+        stages=len(places),
+        requests=measure_column(numbers["requests"][places], counts=True),
+        tokens=measure_column(table.total_tokens[places], counts=True),
+        cached=measure_column(numbers["cache_read"][places], counts=True),
     )
 
 

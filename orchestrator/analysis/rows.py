@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol, TypeVar
 
+from orchestrator.analysis.course import Course
 from orchestrator.analysis.race import RaceRecord
 from orchestrator.domain.campaign import Then
 from orchestrator.domain.cases import CaseChange, CaseStatus
@@ -103,6 +104,7 @@ class StageRow:
     ended_at: datetime | None = None
     turns: int | None = None
     requests: int | None = None
+    rate_limit_wait_seconds: float | None = None
     usage: TokenUsage = field(default_factory=TokenUsage)
     stream_tokens: int | None = None
     gateway_tokens: int | None = None
@@ -249,7 +251,7 @@ class Evidence:
     experiment: str
     generated_at: datetime
     jobs: tuple[JobRow, ...]
-    stages: tuple[StageRow, ...] = ()
+    stages: Sequence[StageRow] = ()
     checks: tuple[CheckRow, ...] = ()
     cases: tuple[CaseRow, ...] = ()
     changes: tuple[ChangeRow, ...] = ()
@@ -260,6 +262,7 @@ class Evidence:
     then: Then | None = None
     estimates: Mapping[int, Mapping[str, EstimateRow]] = field(default_factory=dict)
     tasks_unnamed: bool = False
+    course: Course = field(default_factory=Course)
 
 
 class OfJob(Protocol):

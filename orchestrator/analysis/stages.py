@@ -4,9 +4,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.measure import Measure, measure
+import numpy as np
+
+from orchestrator.analysis.measure import Measure, measure_column
 from orchestrator.analysis.rows import JobRow, StageRow
-from orchestrator.analysis.variants import Variant, labels, variant_of
+from orchestrator.analysis.stage_groups import groups, owned
+from orchestrator.analysis.stage_table import Integers, StageTable
+from orchestrator.analysis.variants import labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,39 +34,58 @@ class StageSummary:
 def summarize_stages(jobs: Sequence[JobRow], stages: Sequence[StageRow]) -> tuple[StageSummary, ...]:
     """Summaries in the order variant, first appearance of the stage in a run, model."""
     named = labels(jobs)
-    owner = {job.job_id: variant_of(job) for job in jobs}
-    groups: dict[tuple[Variant, str, str], list[StageRow]] = {}
-    first: dict[str, tuple[int, int]] = {}
-    for row in stages:
-        if row.job_id not in owner:
-            continue
-        groups.setdefault((owner[row.job_id], row.stage, row.model_asked), []).append(row)
-        place = (row.order, len(first))
-        first[row.stage] = min(first.get(row.stage, place), place)
-    ordered = sorted(groups, key=lambda key: (key[0], first[key[1]], key[2]))
-    return tuple(_summary(named[key[0]], key[1], key[2], groups[key]) for key in ordered)
-
-
-def _summary(label: str, stage: str, model: str, rows: Sequence[StageRow]) -> StageSummary:
-    reasons = Counter(row.outcome.value if row.outcome else row.kill_reason for row in rows if row.failed)
-    served = {row.model_served for row in rows if row.model_served}
-    return StageSummary(
-        label=label,
-        stage=stage,
-        model=model,
-        count=len(rows),
-        failures=sum(row.failed for row in rows),
-        reasons=dict(reasons.most_common()),
-        other_models=tuple(sorted(served - {model})),
-        seconds=measure(row.seconds for row in rows),
-        tokens=measure(row.usage.total for row in rows),
-        cost_usd_micros=measure(row.cost_usd_micros for row in rows),
-        turns=measure(row.turns for row in rows),
-        context_peak_fill=measure(_fill(row) for row in rows),
+    table = StageTable.of(stages)
+    whose = owned(table, jobs)
+    names, models = table.words["stage"], table.words["model_asked"]
+    first = _first_seen(table, whose.codes)
+    found = list(groups(whose.codes, names.codes.astype(np.int64), models.codes.astype(np.int64)))
+    found.sort(key=lambda group: (group.key[0], first[group.key[1]], str(models.known[group.key[2]])))
+    columns = _Columns(table)
+    return tuple(
+        columns.summary(named[whose.variants[variant]], str(names.known[stage]), str(models.known[model]), places)
+        for (variant, stage, model), places in found
     )
 
 
-def _fill(row: StageRow) -> float | None:
-    if row.context_peak_tokens is None or not row.context_window:
-        return None
-    return row.context_peak_tokens / row.context_window
+def _first_seen(table: StageTable, owners: Integers) -> dict[int, tuple[int, int]]:
+    """By stage: its lowest number in a run, then the place of its first row."""
+    order = table.whole["order"]
+    found = {}
+    for (stage,), places in groups(np.where(owners >= 0, table.words["stage"].codes, -1)):
+        found[stage] = int(order[places].min()), int(places[0])
+    return found
+
+
+class _Columns:
+    """What summaries are made of, worked out once for all of them."""
+
+    def __init__(self, table: StageTable) -> None:
+        self._table = table
+        self._failed, self._seconds, self._tokens, self._fill = (
+            table.failed,
+            table.seconds,
+            table.total_tokens,
+            table.fill,
+        )
+
+    def summary(self, label: str, stage: str, model: str, places: Integers) -> StageSummary:
+        numbers, failed = self._table.numbers, places[self._failed[places]]
+        served = self._table.words["model_served"]
+        others = {served.known[code] for code in np.unique(served.codes[places])}
+        return StageSummary(
+            label=label,
+            stage=stage,
+            model=model,
+            count=len(places),
+            failures=len(failed),
+            reasons=dict(Counter(map(self._reason, failed.tolist())).most_common()),
+            other_models=tuple(sorted({name for name in others if name} - {model})),
+            seconds=measure_column(self._seconds[places], counts=False),
+            tokens=measure_column(self._tokens[places], counts=True),
+            cost_usd_micros=measure_column(numbers["cost_usd_micros"][places], counts=True),
+            turns=measure_column(numbers["turns"][places], counts=True),
+            context_peak_fill=measure_column(self._fill[places], counts=False),
+        )
+
+    def _reason(self, place: int) -> str:
+        return self._table.words["outcome"].at(place) or self._table.words["kill_reason"].at(place) or ""

@@ -1,7 +1,7 @@
 """Everything that a report shows, computed once from the evidence."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.analysis.advice import DELTA, Advice, advise
 from orchestrator.analysis.arms import Certainty, arms, certainty
@@ -23,6 +23,7 @@ from orchestrator.analysis.frontier_odds import (
     frontier_odds,
 )
 from orchestrator.analysis.judge import group_checks
+from orchestrator.analysis.lanes import Night, night
 from orchestrator.analysis.legacy import LegacyScore
 from orchestrator.analysis.matrix import Cell, CheckSummary, cells, check_summaries
 from orchestrator.analysis.memo import Memo, memo
@@ -33,6 +34,8 @@ from orchestrator.analysis.race_story import RaceStory, race_story, race_words
 from orchestrator.analysis.ranking import Ranking, legacy_ranking, rank
 from orchestrator.analysis.robustness import Robustness, robustness
 from orchestrator.analysis.rows import Evidence
+from orchestrator.analysis.spread import cost_intervals
+from orchestrator.analysis.stage_table import StageTable
 from orchestrator.analysis.stages import StageSummary, summarize_stages
 from orchestrator.analysis.summary import VariantSummary, summarize
 from orchestrator.analysis.tally import Arm, Tally
@@ -67,6 +70,7 @@ class Study:
     foretold: tuple[Foretold, ...]
     race: RaceStory | None = None
     second: SecondPart | None = None
+    night: Night | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -81,6 +85,7 @@ class Study:
 
 def study(evidence: Evidence) -> Study:
     """Analyse the evidence. Pure: the same rows give the same study."""
+    evidence = replace(evidence, stages=StageTable.of(evidence.stages))
     checks = group_checks(evidence.checks)
     summaries = summarize(evidence.jobs, checks, evidence.stages)
     by_label = arms(evidence.jobs, checks)
@@ -112,7 +117,7 @@ def study(evidence: Evidence) -> Study:
         ),
         pairs=pairs,
         advice=advise(ranking, choice),
-        frontier=frontier(ordered),
+        frontier=frontier(ordered, cost_intervals(evidence.jobs)),
         frontier_odds=frontier_odds(offers, drawn),
         robustness=robustness(
             evidence, checks, ordered, offers, {entry.label: by_label[entry.label] for entry in ordered}
@@ -129,6 +134,7 @@ def study(evidence: Evidence) -> Study:
         race=race,
         second=second,
         foretold=foretold(evidence),
+        night=night(evidence),
     )
 
 

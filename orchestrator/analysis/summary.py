@@ -3,11 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.analysis.intervals import Interval, wilson
 from orchestrator.analysis.judge import Checks, Standing, end_word, is_judged, is_solved, standing
-from orchestrator.analysis.measure import Measure, measure
+from orchestrator.analysis.measure import Measure, measure, measure_column
 from orchestrator.analysis.rows import JobRow, StageRow
+from orchestrator.analysis.stage_groups import owned
+from orchestrator.analysis.stage_table import StageTable
 from orchestrator.analysis.variants import Variant, labels, variant_of
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.usage import TokenUsage
@@ -113,19 +116,30 @@ def summarize(jobs: Sequence[JobRow], checks: Checks, stages: Sequence[StageRow]
     """One summary per variant, in the order of their names."""
     named = labels(jobs)
     groups: dict[Variant, list[JobRow]] = {variant: [] for variant in named}
-    owner: dict[int, Variant] = {}
     for job in jobs:
-        owner[job.job_id] = variant_of(job)
-        groups[owner[job.job_id]].append(job)
-    ran: dict[Variant, list[StageRow]] = {variant: [] for variant in named}
-    for stage in stages:
-        if stage.job_id in owner:
-            ran[owner[stage.job_id]].append(stage)
-    return tuple(_summary(variant, named[variant], group, checks, ran[variant]) for variant, group in groups.items())
+        groups[variant_of(job)].append(job)
+    table = StageTable.of(stages)
+    whose, builds = owned(table, jobs), table.words["role"].where(lambda role: role == "build")
+    costs, prechecks = table.numbers["cost_usd_micros"], table.numbers["precheck_accepted"]
+    spent = {
+        variant: _OfStages(
+            measure_column(costs[whose.codes == at], counts=True),
+            measure_column(prechecks[(whose.codes == at) & builds], counts=True),
+        )
+        for at, variant in enumerate(whose.variants)
+    }
+    return tuple(
+        _summary(variant, named[variant], group, checks, spent[variant]) for variant, group in groups.items()
+    )
+
+
+class _OfStages(NamedTuple):
+    spent_usd_micros: Measure
+    prechecks_accepted: Measure
 
 
 def _summary(
-    variant: Variant, label: str, jobs: Sequence[JobRow], checks: Checks, stages: Sequence[StageRow]
+    variant: Variant, label: str, jobs: Sequence[JobRow], checks: Checks, of_stages: _OfStages
 ) -> VariantSummary:
     standings = Counter(standing(job) for job in jobs)
     results = [job for job in jobs if standing(job) is Standing.RESULT]
@@ -152,7 +166,6 @@ def _summary(
         hidden_tokens=measure(job.hidden_tokens for job in results),
         cost_usd_micros=measure(job.cost_usd_micros for job in results),
         stated_cost_usd_micros=measure(job.stated_cost_usd_micros for job in results),
-        spent_usd_micros=measure(stage.cost_usd_micros for stage in stages),
         remote_calls=measure(job.remote_calls for job in results),
         local_calls=measure(job.local_calls for job in results),
         context_peak_fill=measure(job.context_peak_fill for job in results),
@@ -160,7 +173,7 @@ def _summary(
         tasks_planned=measure(job.tasks_planned for job in results),
         tasks_accepted=measure(job.tasks_accepted for job in results),
         tasks_at_once=measure(job.tasks_at_once for job in results),
-        prechecks_accepted=measure(stage.precheck_accepted for stage in stages if stage.role == "build"),
+        **of_stages._asdict(),
         infra_attempts=sum(job.infra_attempts for job in jobs),
     )
 

@@ -23,8 +23,8 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 MAX_CASES = 5000
 
 _WITHHELD = {"final_text", "error_text"}
-# Names that agents gave: shown, and harmless to look at.
-_NAMES = {"case", "path", "replaced"}
+# Names that agents, providers and machines gave: shown, and harmless to look at.
+_NAMES = {"case", "path", "replaced", "machine", "window"}
 
 
 def document(study: Study, options: ReportOptions) -> dict[str, Json]:
@@ -78,6 +78,7 @@ def document(study: Study, options: ReportOptions) -> dict[str, Json]:
             }
             for job in evidence.jobs
         ],
+        "course": _plain(evidence.course, options),
         "machine_notes": _plain(evidence.notes, options),
         "tasks_unnamed": evidence.tasks_unnamed,
         "appendix": [_table(table) for table in options.appendix],

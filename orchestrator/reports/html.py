@@ -1,6 +1,6 @@
 """The report as one HTML file that needs no network, no script and no other file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import cache
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from orchestrator.analysis.judge import group_checks
 from orchestrator.analysis.rows import StageRow, by_job
+from orchestrator.analysis.stage_table import StageTable
 from orchestrator.analysis.study import Study
 from orchestrator.reports import memo, tables, words
 from orchestrator.reports.html_parts import (
@@ -15,17 +16,19 @@ from orchestrator.reports.html_parts import (
     comparison_bars,
     end_legend,
     profile_facts,
-    stage_bars,
-    stage_tones,
 )
 from orchestrator.reports.options import ReportOptions
+from orchestrator.reports.pictures import pictures
 from orchestrator.reports.scatter import scatter
+from orchestrator.reports.stacks import end_stacks, stage_groups, stage_tones
 from orchestrator.reports.symbols import symbol
 
 # A browser opens about this many expandable jobs without a pause; the rest is in the JSON report.
-MAX_JOBS_SHOWN = 1500
+MAX_JOBS_SHOWN = 1000
 # Stages of one job, and rows of stages in the whole file: a long run or a large matrix keeps it readable.
-MAX_STAGES_SHOWN, MAX_STAGE_ROWS = 100, 12_000
+MAX_STAGES_SHOWN, MAX_STAGE_ROWS = 100, 4000
+# A matrix of more cells has one number in each and no signs, so that it is seen as a whole and opens at once.
+MAX_WIDE_CELLS = 1000
 
 
 @cache
@@ -75,12 +78,15 @@ def render(study: Study, options: ReportOptions) -> str:
             narrow=scatter(points, 340, 320, [str(study.labels.index(point.label) + 1) for point in points]),
             cells={(view.cell.target, view.cell.label): view for view in views},
             views=views,
+            dense=len(views) > MAX_WIDE_CELLS,
             hidden_jobs=sum(view.hidden for view in views),
             legend=end_legend(study),
-            stage_bars=stage_bars(study),
+            stage_groups=stage_groups(study),
+            end_stacks=end_stacks(study),
+            pictures=pictures(study),
             stage_tones=stage_tones(study),
             job_checks=group_checks(evidence.checks),
-            job_stages=_shown_stages(evidence.stages),
+            job_stages=_shown_stages(evidence.stages, {found.job.job_id for view in views for found in view.jobs}),
             no_stages=ShownStages(),
             job_cases=by_job(evidence.cases),
             job_changes=by_job(evidence.changes),
@@ -96,15 +102,15 @@ class ShownStages(NamedTuple):
     left_out: int = 0
 
 
-def _shown_stages(stages: Sequence[StageRow]) -> Mapping[int, ShownStages]:
-    """By job. The more jobs there are, the fewer stages of each have their place."""
-    grouped: dict[int, list[StageRow]] = {}
-    for stage in stages:
-        grouped.setdefault(stage.job_id, []).append(stage)
-    half = min(MAX_STAGES_SHOWN, max(4, MAX_STAGE_ROWS // max(1, len(grouped)))) // 2
+def _shown_stages(stages: Sequence[StageRow], wanted: Set[int]) -> Mapping[int, ShownStages]:
+    """By job, of those that are `wanted`. The more jobs there are, the fewer stages of each have their place."""
+    table = StageTable.of(stages)
+    ids, bounds = table.bounds()
+    half = min(MAX_STAGES_SHOWN, max(4, MAX_STAGE_ROWS // max(1, len(wanted)))) // 2
     return {
-        job_id: ShownStages(rows)
-        if len(rows) <= 2 * half
-        else ShownStages([*rows[:half], *rows[-half:]], len(rows) - 2 * half)
-        for job_id, rows in grouped.items()
+        job_id: ShownStages(table[first:last])
+        if last - first <= 2 * half
+        else ShownStages([*table[first : first + half], *table[last - half : last]], last - first - 2 * half)
+        for job_id, first, last in zip(ids.tolist(), bounds.tolist(), bounds[1:].tolist(), strict=False)
+        if job_id in wanted
     }

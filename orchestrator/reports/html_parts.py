@@ -1,20 +1,17 @@
-"""The parts of the HTML report that need arithmetic: bars, cells, facts."""
+"""The parts of the HTML report that need arithmetic: comparison, cells, facts."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.judge import group_checks, is_solved
 from orchestrator.analysis.matrix import Cell
 from orchestrator.analysis.rows import JobRow
-from orchestrator.analysis.stages import StageSummary
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.summary import VariantSummary
 from orchestrator.reports.symbols import Symbol, symbol
-from orchestrator.reports.words import duration, money, share, tokens
+from orchestrator.reports.words import money
 
 _HEAT_STEPS = 5
-_TONES = 6  # colours of stages in report.css
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,29 +48,6 @@ class CellView:
     counts: tuple[tuple[Symbol, str, int], ...]
     jobs: tuple[JobView, ...]
     hidden: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class StagePart:
-    """A stage's part of its variant's time, in percent, with the facts behind it."""
-
-    stage: str
-    model: str
-    percent: float
-    tone: int
-    text: str
-    failures: int
-    count: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageBar:
-    """The stages of one variant; `known` is false when a duration is missing, so that parts are lower bounds."""
-
-    label: str
-    total: str
-    known: bool
-    parts: tuple[StagePart, ...]
 
 
 def comparison_bars(study: Study) -> tuple[Bar, ...]:
@@ -154,38 +128,3 @@ def end_legend(study: Study) -> tuple[tuple[Symbol, str], ...]:
             if word not in known:
                 known.append(word)
     return tuple((found, ", ".join(sorted(ends)).replace("_", " ")) for found, ends in sorted(groups.items()))
-
-
-def stage_tones(study: Study) -> tuple[tuple[str, int], ...]:
-    """Each stage and its tone, in the order of a run."""
-    names = dict.fromkeys(entry.stage for entry in study.stages)
-    return tuple((name, index % _TONES) for index, name in enumerate(names))
-
-
-def stage_bars(study: Study) -> tuple[StageBar, ...]:
-    """Shares of stage time per variant, in the order of the ranking; each stage keeps its tone in all of them."""
-    tones = dict(stage_tones(study))
-    return tuple(
-        _stage_bar(label, [entry for entry in study.stages if entry.label == label], tones)
-        for label in study.labels
-        if any(entry.label == label for entry in study.stages)
-    )
-
-
-def _stage_bar(label: str, found: Sequence[StageSummary], tones: Mapping[str, int]) -> StageBar:
-    total = sum(entry.seconds.total or 0.0 for entry in found)
-    parts = tuple(
-        StagePart(
-            stage=entry.stage,
-            model=entry.model,
-            percent=round(100 * (entry.seconds.total or 0.0) / total, 1) if total else 0.0,
-            tone=tones[entry.stage],
-            text=f"{duration(entry.seconds.total)}, {tokens(entry.tokens.total)} tokens, "
-            f"{money(entry.cost_usd_micros.total if entry.cost_usd_micros.complete else None)}",
-            failures=entry.failures,
-            count=entry.count,
-        )
-        for entry in found
-    )
-    known = all(entry.seconds.complete for entry in found)
-    return StageBar(label=label, total=duration(total) if total else share(None), known=known, parts=parts)

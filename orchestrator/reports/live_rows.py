@@ -4,6 +4,7 @@ from datetime import datetime
 
 from orchestrator.analysis.judge import group_checks, is_solved
 from orchestrator.analysis.rows import JobRow, StageRow
+from orchestrator.analysis.stage_table import StageTable
 from orchestrator.domain.order import is_resource
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
 from orchestrator.reports.eta import Foreteller
@@ -21,9 +22,9 @@ def live_view(database: Database, experiment: str, now: datetime, foreteller: Fo
     """Where everything stands, with an ETA from the `foreteller`. Raises NotFound for an unknown experiment."""
     evidence = load_evidence(database, experiment, now, with_cases=False)
     checks = group_checks(evidence.checks)
-    current: dict[int, StageRow] = {}
-    for stage in evidence.stages:
-        current[stage.job_id] = stage
+    table = StageTable.of(evidence.stages)
+    ids, bounds = table.bounds()
+    current = {job_id: table[last - 1] for job_id, last in zip(ids.tolist(), bounds[1:].tolist(), strict=True)}
     needs = store.needs_of(database, experiment)
     slots = store.slots_now(database)
     checking = store.checking(database, experiment)

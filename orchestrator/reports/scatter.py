@@ -3,32 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, floor, log10
 
 from orchestrator.analysis.pareto import Point
-from orchestrator.reports.words import money
+from orchestrator.reports.plots.scales import Scale, Tick, nice_steps, share_ticks
+from orchestrator.reports.words import money, one_line
 
-_CHARACTER = 7.2  # mean advance of a digit or letter at 13 px, on the safe side
+_CHARACTER = 8.2  # mean advance of a digit or letter at 13 px, on the safe side
 _LINE = 16.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tick:
-    """A place on an axis, in pixels, and its text."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A point in pixels, with the ends of its interval and the place of its label."""
+    """A point in pixels, the ends of its intervals (`low` to `high`, `cheap` to `dear`), and where its label is."""
 
     point: Point
     x: float
     y: float
     low: float
     high: float
+    cheap: float
+    dear: float
     label: str
     label_x: float
     label_y: float
@@ -71,20 +65,16 @@ def scatter(points: Sequence[Point], width: float, height: float, names: Sequenc
     The cost axis is linear from 0, so that free and cheap stay comparable; the quality axis is always 0 to 100 %.
     """
     left, right, top, bottom = 54.0, width - 16, 14.0, height - 46
-    steps = _nice_steps(max((point.cost_usd_micros for point in points), default=0.0))
-    most = steps[-1] or 1.0
-
-    def x_of(cost: float) -> float:
-        return round(left + (right - left) * cost / most, 1)
-
-    def y_of(rate: float) -> float:
-        return round(bottom - (bottom - top) * rate, 1)
-
+    dearest = max((_costs(point)[1] for point in points), default=0.0)
+    steps = nice_steps(dearest) if dearest >= 1 else [0.0, 1e6]
+    x_of = Scale(low=0.0, high=steps[-1], start=left, end=right)
+    y_of = Scale(low=0.0, high=1.0, start=bottom, end=top)
     places = [(x_of(point.cost_usd_micros), y_of(point.rate)) for point in points]
     bars = [(y_of(point.interval.high), y_of(point.interval.low)) for point in points]
+    spreads = [(x_of(low), x_of(high)) for low, high in map(_costs, points)]
     stairs = _stairs([place for place, point in zip(places, points, strict=True) if point.on_frontier], right)
     boxes = _place_labels(
-        places, bars, stairs, [len(name) * _CHARACTER for name in names], (left, top, right, bottom)
+        places, bars, spreads, stairs, [len(name) * _CHARACTER for name in names], (left, top, right, bottom)
     )
     marks = tuple(
         Mark(
@@ -93,13 +83,15 @@ def scatter(points: Sequence[Point], width: float, height: float, names: Sequenc
             y=y,
             low=bar[1],
             high=bar[0],
+            cheap=spread[0],
+            dear=spread[1],
             label=name,
             label_x=box[0],
             label_y=box[1],
             anchor=box[2],
             title=_title(point),
         )
-        for point, name, (x, y), bar, box in zip(points, names, places, bars, boxes, strict=True)
+        for point, name, (x, y), bar, spread, box in zip(points, names, places, bars, spreads, boxes, strict=True)
     )
     return Scatter(
         width=width,
@@ -109,7 +101,7 @@ def scatter(points: Sequence[Point], width: float, height: float, names: Sequenc
         top=top,
         bottom=bottom,
         x_ticks=tuple(Tick(at=x_of(step), text=money(step)) for step in steps),
-        y_ticks=tuple(Tick(at=y_of(share / 4), text=f"{25 * share} %") for share in range(5)),
+        y_ticks=share_ticks(y_of),
         marks=marks,
         steps=" ".join(f"{x},{y}" for x, y in stairs),
     )
@@ -118,17 +110,15 @@ def scatter(points: Sequence[Point], width: float, height: float, names: Sequenc
 def _title(point: Point) -> str:
     low, high = point.interval
     rate = f"{100 * point.rate:.0f} % solved (95 % interval {100 * low:.0f} to {100 * high:.0f} %, n = {point.n})"
-    return f"{point.label}: {rate}, {money(point.cost_usd_micros)} a job"
+    cost = f"{money(point.cost_usd_micros)} a job"
+    if point.cost_interval is not None:
+        cost += f" ({money(point.cost_interval.low)} to {money(point.cost_interval.high)})"
+    return f"{one_line(point.label)}: {rate}, {cost}"
 
 
-def _nice_steps(most: float, target: int = 4) -> list[float]:
-    """Round values from 0 up to at least `most` micro-dollars, about `target` of them."""
-    if most < 1:
-        return [0.0, 1e6]
-    rough = most / target
-    size = 10 ** floor(log10(rough))
-    step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= rough)
-    return [step * index for index in range(ceil(most / step - 1e-9) + 1)]
+def _costs(point: Point) -> tuple[float, float]:
+    found = point.cost_interval
+    return (found.low, found.high) if found is not None else (point.cost_usd_micros, point.cost_usd_micros)
 
 
 def _stairs(corners: Sequence[tuple[float, float]], right: float) -> list[tuple[float, float]]:
@@ -144,6 +134,7 @@ def _stairs(corners: Sequence[tuple[float, float]], right: float) -> list[tuple[
 def _place_labels(
     places: Sequence[tuple[float, float]],
     bars: Sequence[tuple[float, float]],
+    spreads: Sequence[tuple[float, float]],
     stairs: Sequence[tuple[float, float]],
     widths: Sequence[float],
     frame: tuple[float, float, float, float],
@@ -151,6 +142,7 @@ def _place_labels(
     """Text positions (x, baseline, anchor): for each point the candidate that covers the least of what is drawn."""
     taken = [_Box(x - 7, y - 7, x + 7, y + 7) for x, y in places]
     taken += [_Box(x - 2, high, x + 2, low) for (x, _), (high, low) in zip(places, bars, strict=True)]
+    taken += [_Box(cheap, y - 2, dear, y + 2) for (_, y), (cheap, dear) in zip(places, spreads, strict=True)]
     for (x0, y0), (x1, y1) in pairwise(stairs):
         taken.append(_Box(min(x0, x1) - 2, min(y0, y1) - 2, max(x0, x1) + 2, max(y0, y1) + 2))
     made = []

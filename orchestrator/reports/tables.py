@@ -8,6 +8,7 @@ from orchestrator.analysis.summary import VariantSummary
 from orchestrator.reports import (
     tables_checks,
     tables_estimates,
+    tables_night,
     tables_pairs,
     tables_race,
     tables_robust,
@@ -236,6 +237,8 @@ def all_tables(study: Study, options: ReportOptions = PLAIN) -> tuple[Table, ...
         tables_checks.changes(study),
         tables_use.stages(study),
         tables_use.times(study),
+        tables_night.slots(study),
+        tables_night.windows(study),
         tables_use.quota(study),
         tables_tasks.efficiency(study),
         tables_use.tokens_by_kind(study),

@@ -9,20 +9,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orchestrator.analysis.rows import Evidence, JobRow, MachineNote, ProfileRow, StageRow
+from orchestrator.analysis.course import Course
+from orchestrator.analysis.rows import Evidence, JobRow, MachineNote, ProfileRow
 from orchestrator.domain.campaign import Then
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.harness import parent_ordinal
 from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.states import JobState
-from orchestrator.domain.untyped import pick
-from orchestrator.domain.usage import TokenUsage
 from orchestrator.storage.check_evidence import CaseEvidence, case_evidence, change_rows, check_rows
+from orchestrator.storage.course import read_course
 from orchestrator.storage.engine import Database
 from orchestrator.storage.estimates import estimates_of
 from orchestrator.storage.imports import IMPORTED_QUEUE
+from orchestrator.storage.job_sums import JobSums, job_sums
 from orchestrator.storage.races import race_record
-from orchestrator.storage.tables import attempts, cells, events, experiments, jobs, stages
+from orchestrator.storage.stage_reading import add_prechecks, read_stages
+from orchestrator.storage.tables import attempts, cells, experiments, jobs
 from orchestrator.storage.tasks import TaskCount, task_counts
 
 # Sources that tell how many tasks a run solved, and not which.
@@ -38,7 +39,7 @@ def experiment_names(database: Database) -> list[str]:
 
 
 def load_evidence(database: Database, experiment: str, now: datetime, *, with_cases: bool = True) -> Evidence:
-    """Everything measured for an experiment, but for test cases and changed tests where `with_cases` is false.
+    """Everything measured for an experiment; test cases, changed tests and the course only `with_cases`.
 
     Raises NotFound with the names that exist.
     """
@@ -59,32 +60,32 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
         tries = connection.execute(
             sa.select(attempts).where(attempts.c.job_id.in_(mine)).order_by(attempts.c.job_id, attempts.c.number)
         ).all()
-        stage_rows = _stage_rows(connection, mine)
+        table = read_stages(connection, mine)
         if source:
-            stage_rows = _with_prechecks(connection, mine, stage_rows)
+            add_prechecks(connection, mine, table)
         cases = case_evidence(connection, mine) if with_cases else CaseEvidence([], {}, cut=False)
         job_checks = check_rows(connection, mine, cases)
         changes = change_rows(connection, mine) if with_cases else []
         counts = task_counts(connection, mine)
         race = race_record(connection, found, row.spec)
         expected = estimates_of(connection, found)
+        course = read_course(connection, mine, table, now) if with_cases else Course()
     by_job: dict[int, list[Any]] = defaultdict(list)
     for attempt in tries:
         by_job[attempt.job_id].append(attempt)
-    stages_of: dict[int, list[StageRow]] = defaultdict(list)
-    for stage in stage_rows:
-        stages_of[stage.job_id].append(stage)
+    built_on = {job_id: _built_on(those) for job_id, those in by_job.items()}
+    sums = job_sums(table, built_on)
     return Evidence(
         experiment=experiment,
         generated_at=now,
         jobs=tuple(
             _with_tasks(
-                _job_row(experiment, row, cell_rows[row.cell_id], by_job[row.id], stages_of[row.id], now),
+                _job_row(experiment, row, cell_rows[row.cell_id], by_job[row.id], sums.get(row.id), now),
                 counts.get(by_job[row.id][-1].id) if by_job[row.id] else None,
             )
             for row in job_rows
         ),
-        stages=tuple(stage_rows),
+        stages=table,
         checks=tuple(job_checks),
         cases=tuple(cases.rows),
         changes=tuple(changes),
@@ -98,6 +99,7 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
             if (row.cell_id, row.created_at) in expected
         },
         tasks_unnamed=source in IMPORTED_WITHOUT_TASKS,
+        course=course,
         notes=(_imported(source),) if source else (),
     )
 
@@ -127,10 +129,10 @@ def _built_on(tries: Sequence[Any]) -> dict[int, int | None]:
     return found
 
 
-def _counted_seconds(attempt: Any, kept: Sequence[StageRow]) -> float | None:
+def _counted_seconds(attempt: Any, kept: Mapping[int, float | None]) -> float | None:
     """The wall time of an attempt that is built on; of one that broke, that of the stages that are in the result."""
     if attempt.outcome is not None and outcome_class(Outcome(attempt.outcome)) is OutcomeClass.INFRA:
-        return _total(stage.seconds for stage in kept) if kept else 0.0
+        return kept.get(attempt.number, 0.0)
     known: float | None = attempt.wall_seconds
     return known
 
@@ -151,19 +153,12 @@ def _parked_seconds(tries: Sequence[Any], now: datetime) -> float | None:
 
 
 def _job_row(
-    experiment: str, job: Any, cell: Any, tries: Sequence[Any], stage_rows: Sequence[StageRow], now: datetime
+    experiment: str, job: Any, cell: Any, tries: Sequence[Any], found: JobSums | None, now: datetime
 ) -> JobRow:
     built_on = _built_on(tries)
     work = [attempt for attempt in tries if attempt.number in built_on]
-    mine = [
-        stage
-        for stage in stage_rows
-        if stage.attempt in built_on
-        and ((upto := built_on[stage.attempt]) is None or parent_ordinal(stage.order) <= upto)
-    ]
-    of_attempt = {attempt.number: [stage for stage in mine if stage.attempt == attempt.number] for attempt in work}
+    sums = found or JobSums()
     last = tries[-1] if tries else None
-    fills = [s.context_peak_tokens / s.context_window for s in mine if s.context_peak_tokens and s.context_window]
     outcome = job.outcome or (last.outcome if last is not None else None)
     return JobRow(
         job_id=job.id,
@@ -181,18 +176,18 @@ def _job_row(
         detail=job.detail or (last.detail if last is not None else "") or "",
         started_at=tries[0].started_at if tries else None,
         ended_at=job.finished_at,
-        wall_seconds=_total(_counted_seconds(attempt, of_attempt[attempt.number]) for attempt in work),
+        wall_seconds=_total(_counted_seconds(attempt, sums.seconds) for attempt in work),
         working_seconds=_total(attempt.working_seconds for attempt in work),
         rate_limit_wait_seconds=_total(attempt.rate_limit_wait_seconds for attempt in work),
         slot_wait_seconds=_total(attempt.lease_wait_seconds for attempt in work),
         parked_seconds=_parked_seconds(tries, now),
-        tokens=sum((stage.usage for stage in mine), TokenUsage()),
-        hidden_tokens=_complete([stage.hidden_tokens for stage in mine]),
-        cost_usd_micros=_complete([stage.cost_usd_micros for stage in mine]),
-        stated_cost_usd_micros=_complete([stage.stated_cost_usd_micros for stage in mine]),
-        remote_calls=_calls(mine, "account:"),
-        local_calls=_calls(mine, "pool:"),
-        context_peak_fill=max(fills, default=None),
+        tokens=sums.tokens,
+        hidden_tokens=sums.hidden_tokens,
+        cost_usd_micros=sums.cost_usd_micros,
+        stated_cost_usd_micros=sums.stated_cost_usd_micros,
+        remote_calls=sums.remote_calls,
+        local_calls=sums.local_calls,
+        context_peak_fill=sums.context_peak_fill,
         lines_added=last.lines_added if last is not None else None,
         lines_removed=last.lines_removed if last is not None else None,
         files_changed=last.files_changed if last is not None else None,
@@ -217,81 +212,6 @@ def _total(values: Iterable[float | None]) -> float | None:
     if not found or any(value is None for value in found):
         return None
     return sum(value for value in found if value is not None)
-
-
-def _complete(values: Sequence[int | None]) -> int | None:
-    """The sum, or None when a part of it is unknown: half a cost is not a cost."""
-    if not values or any(value is None for value in values):
-        return None
-    return sum(value for value in values if value is not None)
-
-
-def _calls(stage_rows: Sequence[StageRow], kind: str) -> int | None:
-    if not stage_rows:
-        return None
-    return _complete([0, *(stage.requests for stage in stage_rows if stage.resource.startswith(kind))])
-
-
-def _stage_rows(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> list[StageRow]:
-    query = (
-        sa.select(stages, attempts.c.job_id, attempts.c.number)
-        .join(attempts, attempts.c.id == stages.c.attempt_id)
-        .where(attempts.c.job_id.in_(mine))
-        .order_by(attempts.c.job_id, attempts.c.number, stages.c.ordinal)
-    )
-    return [
-        StageRow(
-            job_id=row.job_id,
-            attempt=row.number,
-            order=row.ordinal,
-            stage=row.stage,
-            role=row.role,
-            model_asked=row.model_asked,
-            model_served=row.model_served,
-            resource=row.resource,
-            started_at=row.started_at,
-            ended_at=row.ended_at,
-            turns=row.turns,
-            requests=row.requests,
-            usage=TokenUsage(
-                input=row.input_tokens,
-                output=row.output_tokens,
-                cache_read=row.cache_read_tokens,
-                cache_write=row.cache_write_tokens,
-                reasoning=row.reasoning_tokens,
-            ),
-            stream_tokens=row.stream_total_tokens,
-            gateway_tokens=row.gateway_total_tokens,
-            cost_usd_micros=row.cost_usd_micros,
-            stated_cost_usd_micros=row.stated_cost_usd_micros,
-            context_tokens=row.context_tokens,
-            context_peak_tokens=row.context_peak_tokens,
-            context_window=row.context_window,
-            exit_code=row.exit_code,
-            outcome=Outcome(row.outcome) if row.outcome else None,
-            kill_reason=row.kill_reason or "",
-            error_kind=row.error_kind or "",
-            error_text=row.error_text or "",
-            prompt_bytes=row.prompt_bytes,
-        )
-        for row in connection.execute(query)
-    ]
-
-
-def _with_prechecks(
-    connection: sa.Connection, mine: sa.Select[tuple[int]], stage_rows: list[StageRow]
-) -> list[StageRow]:
-    """Stages whose original record tells what a quick check made of them."""
-    query = (
-        sa.select(attempts.c.job_id, attempts.c.number, events.c.stage_ordinal, events.c.data)
-        .join(attempts, attempts.c.id == events.c.attempt_id)
-        .where(attempts.c.job_id.in_(mine), events.c.kind == "InnerStageRecord")
-    )
-    told = {
-        (row[0], row[1], row[2]): pick(row[3], "record", "precheck_accepted") for row in connection.execute(query)
-    }
-    found = ((row, told.get((row.job_id, row.attempt, row.order))) for row in stage_rows)
-    return [replace(row, precheck_accepted=one) if isinstance(one, bool) else row for row, one in found]
 
 
 def _profiles(cell_rows: Mapping[int, Any]) -> list[ProfileRow]:

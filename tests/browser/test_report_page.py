@@ -43,8 +43,9 @@ CONTRAST = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let text = walker.nextNode(); text; text = walker.nextNode()) {
     const node = text.parentElement;
-    if (!text.data.trim() || !node.checkVisibility() || node.closest('svg')) continue;
-    const [a, b] = [light(getComputedStyle(node).color), light(behind(node))];
+    if (!text.data.trim() || !node.checkVisibility()) continue;
+    const drawn = node.closest('svg') ? getComputedStyle(node).fill : getComputedStyle(node).color;
+    const [a, b] = [light(drawn), light(behind(node))];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     if (ratio < worst[0]) worst = [ratio, text.data.trim().slice(0, 40)];
   }
@@ -136,6 +137,11 @@ def test_headings_and_tables_are_labelled(browser: Browser, report: Path) -> Non
     levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
     assert all(after - before <= 1 for before, after in pairwise(levels))
     assert page.locator("th:not([scope])").count() == 0
+    pictures = page.evaluate(
+        "[...document.querySelectorAll('svg')].map(s => [s.getAttribute('role'), ...s.getAttribute('aria-labelledby')"
+        ".split(' ').map(id => document.getElementById(id).parentNode === s), s.firstElementChild.tagName])"
+    )
+    assert pictures == [["img", True, True, "title"]] * 12
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map(n => n.id)")
     assert len(ids) == len(set(ids))
     links = page.evaluate("[...document.querySelectorAll('a')].map(a => a.getAttribute('href').slice(1))")
@@ -148,4 +154,18 @@ def test_print_keeps_the_verdict_and_drops_the_drill_down(browser: Browser, repo
     page.emulate_media(media="print")
     assert page.locator("#verdict").is_visible()
     assert not page.locator("#jobs").is_visible()
+    # As wide as a sheet between its margins: what is wider than that is cut off.
+    page.set_viewport_size({"width": 718, "height": 1000})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718
+    assert page.locator("svg.wide").first.is_visible()
+    page.close()
+
+
+def test_the_first_stop_of_the_keyboard_leads_to_the_verdict(browser: Browser, report: Path) -> None:
+    page = _open(browser, report)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the verdict"
+    assert page.locator(".skip").bounding_box()["x"] >= 0  # type: ignore[index]
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#verdict")
     page.close()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from orchestrator.analysis.course import AttemptSpan, ContextCurve, Course, WindowCourse, WindowPoint
 from orchestrator.analysis.rows import (
     CaseRow,
     ChangeRow,
@@ -122,6 +123,59 @@ def night(repeats: int = 3, seed: int = 7) -> Evidence:
             for name, facts in _PROFILES.items()
         ),
         notes=(MachineNote(machine="redbox", text="quarantined after 3 set-up failures in a row", at=NIGHT),),
+        course=night_course(jobs, random.Random(seed)),
+    )
+
+
+def night_course(jobs: list[JobRow], draw: random.Random) -> Course:
+    """Attempts on two machines, one of them with a hostile name, two windows with a gap and a reset, and contexts."""
+    return Course(
+        attempts=tuple(_night_attempt(row) for row in jobs if row.started_at),
+        windows=(_night_window("5h", 18_000, 0.9), _night_window(NASTY_NAME, 100_000, 0.2)),
+        contexts=tuple(_night_context(row, draw) for row in jobs if row.job_id % 6 == 0),
+        contexts_left_out=400,
+    )
+
+
+def _night_attempt(row: JobRow) -> AttemptSpan:
+    assert row.started_at is not None
+    return AttemptSpan(
+        job_id=row.job_id,
+        number=1,
+        machine="redbox" if row.job_id % 3 else NASTY_NAME,
+        queued_at=NIGHT,
+        started_at=row.started_at,
+        ended_at=row.started_at + timedelta(seconds=row.wall_seconds or 0),
+        parked_until=NIGHT + timedelta(hours=9) if row.state is JobState.PARKED else None,
+        limit_wait_seconds=row.rate_limit_wait_seconds,
+    )
+
+
+def _night_window(name: str, length_seconds: int, most: float) -> WindowCourse:
+    points = []
+    for step in range(161):
+        at = step * 200
+        used = None if 40 <= step < 55 else round(1e6 * most * (at % length_seconds) / length_seconds)
+        points.append(WindowPoint(at=NIGHT + timedelta(seconds=at), used_ppm=used))
+    resets = tuple(NIGHT + timedelta(seconds=at) for at in range(length_seconds, 32_000, length_seconds))
+    return WindowCourse(account="max", window=name, ceiling_ppm=850_000, points=tuple(points), resets=resets)
+
+
+def _night_context(row: JobRow, draw: random.Random) -> ContextCurve:
+    turns, filled, compactions = [], 15_000, []
+    for turn in range(1, draw.randint(12, 60)):
+        filled += draw.randint(1500, 9000)
+        if filled > 170_000:
+            compactions.append(turn)
+            filled = 40_000
+        turns.append((turn, filled))
+    return ContextCurve(
+        job_id=row.job_id,
+        attempt=1,
+        order=2,
+        window_tokens=200_000,
+        turns=tuple(turns),
+        compactions=tuple(compactions),
     )
 
 
@@ -224,6 +278,7 @@ def _night_stages(
                 ended_at=ended,
                 turns=draw.randint(2, 18),
                 requests=draw.randint(3, 25),
+                rate_limit_wait_seconds=(row.rate_limit_wait_seconds or 0.0) * share,
                 usage=TokenUsage(
                     input=int((row.tokens.input or 0) * share),
                     output=int((row.tokens.output or 0) * share),
