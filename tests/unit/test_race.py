@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.analysis.race import RaceRow, Stop, decide, fewest_targets, needed, running
 from orchestrator.analysis.race_replay import replay
+from orchestrator.domain.order import Placed, target_by_target
 from orchestrator.domain.race import Race
 
 RULES = Race()
@@ -160,6 +161,29 @@ def test_a_replay_stops_the_same_arms_as_the_race_did(seed: int, arms: int, repe
 
     assert [(stop.arm, stop.targets) for stop in found.stops] == [(stop.arm, stop.targets) for stop in out]
     assert {arm for arm, _ in found.inside} == {one.arm for one in rows} - {stop.arm for stop in out}
+
+
+@given(st.integers(0, 99), st.permutations(range(18)))
+def test_a_race_runs_every_profile_on_a_target_before_the_next_whatever_the_order_of_the_file(
+    seed: int, shuffled: list[int]
+) -> None:
+    matrix = [
+        Placed(target=target, profile=profile, repeat=repeat)
+        for target in ("x", "y", "z")
+        for profile in ("a", "b", "c")
+        for repeat in (1, 2)
+    ]
+    places = dict(zip(matrix, target_by_target(matrix, seed), strict=True))
+    mixed = [matrix[at] for at in shuffled]
+
+    in_order = sorted(matrix, key=lambda one: places[one])
+
+    assert sorted(places.values()) == list(range(1, 19))
+    blocks = [{(one.repeat, one.target) for one in in_order[at : at + 3]} for at in range(0, 18, 3)]
+    assert [len(block) for block in blocks] == [1] * 6
+    assert [one.repeat for one in in_order] == [1] * 9 + [2] * 9
+    assert [one.target for one in in_order[:9]] == [one.target for one in in_order[9:]]
+    assert dict(zip(mixed, target_by_target(mixed, seed), strict=True)) == places
 
 
 def test_a_race_ends_when_its_runs_are_made() -> None:
