@@ -11,7 +11,8 @@ JOBS ?= 2
 MINUTES ?= 30
 SEED ?= 1
 BENCHMARKS ?= help_time worktree_ready kill_latency supervision_cpu gateway_latency adapter_parsing scale \
-	scheduler_pass analysis_speed telemetry timeline reaction one_second_jobs queue_throughput
+	scheduler_pass live_page metrics_scrape flower_scale analysis_speed telemetry timeline interop_scale reaction \
+	one_second_jobs queue_throughput
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench faults fmt agents reference browser llama lock clean

@@ -19,7 +19,7 @@ from orchestrator.files import load_experiment
 from orchestrator.scheduling.planned import Plan, make_plan
 from orchestrator.scheduling.submit import submit
 from orchestrator.storage.engine import Database
-from orchestrator.storage.history import history, turns
+from orchestrator.storage.history import known, turns
 from orchestrator.storage.submit import existing_jobs
 
 PLAN_GOAL_SECONDS, SUBMIT_GOAL_SECONDS = 5.0, 10.0
@@ -55,7 +55,7 @@ def plan(file: Path, database: Database) -> Plan:
     """The whole plan of the file against what is stored."""
     loaded = load_experiment(file)
     existing = existing_jobs(database, loaded.experiment.experiment)
-    return make_plan(loaded, pinned(), existing, known=history(database), turns=turns(database))
+    return make_plan(loaded, pinned(), existing, known=known(database), turns=turns(database))
 
 
 def timed(act: Callable[[], T]) -> tuple[T, float, float]:

@@ -17,6 +17,7 @@ from orchestrator.clock import boot_id, boot_seconds, start_ticks, utc_now
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.lease import Beat, Observer
 from orchestrator.domain.outcome import Outcome
+from orchestrator.postman import Postman
 from orchestrator.scheduling.campaigns import settle_campaigns
 from orchestrator.scheduling.dispatch import dispatch
 from orchestrator.scheduling.pools import settle
@@ -33,6 +34,8 @@ log = logging.getLogger("bakeoff.scheduler")
 _AWAY_SECONDS = 1.0
 # How long the end waits for hints that are just going out.
 _LAST_SEND_SECONDS = 5.0
+# The postman keeps to a bound of its own; this one is for a database that hangs.
+_LAST_NOTICE_SECONDS = 9.0
 # Quotas are judged this often, and rest this many times as long as a judgement of many windows took.
 _JUDGE_SECONDS = 1.0
 _JUDGE_REST = 50.0
@@ -70,8 +73,15 @@ class Scheduler:
         """Pass after pass until `stop`. A database or broker that is away is logged once a second and waited for."""
         sender = threading.Thread(target=self._keep_sending, args=(stop,), name="hints", daemon=True)
         sender.start()
+        postman = threading.Thread(
+            target=Postman(self._database, lambda: self._leads).run, args=(stop,), name="notices", daemon=True
+        )
+        postman.start()
         while not stop.is_set():
+            began = boot_seconds()
             started = self._tried(self.decide)
+            if self._leads and self._leadership is not None:
+                self._leadership.count_pass(boot_seconds() - began)
             self._decided.set()
             on_pass()
             # While jobs are short enough to keep a pass busy, the next one follows sooner.
@@ -79,6 +89,7 @@ class Scheduler:
             stop.wait(_AWAY_SECONDS if started is None else pause)
         self._decided.set()
         sender.join(_LAST_SEND_SECONDS)
+        postman.join(_LAST_NOTICE_SECONDS)
         if self._leadership is not None:
             self._tried(self._resign)
 

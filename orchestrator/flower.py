@@ -29,6 +29,7 @@ from tornado.web import Application, RequestHandler
 from orchestrator.broker import celery_app
 from orchestrator.domain.errors import ExitCode
 from orchestrator.embedded import running_broker_url
+from orchestrator.logs import log_to
 from orchestrator.settings import Settings, flower_login, load_settings
 
 log = logging.getLogger("bakeoff.flower")
@@ -118,12 +119,10 @@ def configure(login: str) -> None:
 def main() -> int:
     """Serve until TERM or Ctrl-C. Returns an exit code of `ExitCode`."""
     port, address = int(sys.argv[1]), sys.argv[2]
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
+    settings, login = load_settings(), flower_login()
+    log_to(None, as_json=settings.log_json)
     # Every refused page view is a warning of Tornado's; scanners would fill the disk.
     logging.getLogger("tornado.access").setLevel(logging.ERROR)
-    settings, login = load_settings(), flower_login()
     url = settings.broker_url or running_broker_url(settings.home)
     configure(login)
     try:

@@ -145,7 +145,7 @@ class LocalFleet:
         for thread in threads:
             thread.join()
         if hasattr(self, "_thread") and self._thread.ident is not None:
-            self._thread.join(timeout=10)
+            self._thread.join(timeout=15)
         if self._broker is not None:
             self._broker.stop()
             self._broker = None

@@ -28,6 +28,7 @@ class Settings:
     visibility_timeout_seconds: float
     machine: str
     flower_password: str | None
+    web_password: str | None = None
     # What a machine must have left for a worker to take another job; a load of 0 is not looked at.
     min_free_disk_mib: float = 512.0
     min_free_memory_mib: float = 256.0
@@ -40,6 +41,10 @@ class Settings:
     allow_open_broker: bool = False
     # Where the model traffic of every attempt is recorded; None = nowhere.
     cassettes: Path | None = None
+    # One JSON object per line of a log, instead of text.
+    log_json: bool = False
+    # Of the login to `bakeoff metrics`.
+    metrics_password: str | None = None
 
     @property
     def artifacts(self) -> Path:
@@ -95,12 +100,15 @@ def load_settings(environ: dict[str, str] | None = None) -> Settings:
         visibility_timeout_seconds=number("BAKEOFF_VISIBILITY_TIMEOUT_SECONDS", 3600),
         machine=env.get("BAKEOFF_MACHINE") or os.uname().nodename,
         flower_password=env.get("BAKEOFF_FLOWER_PASSWORD") or None,
+        web_password=env.get("BAKEOFF_WEB_PASSWORD") or None,
         min_free_disk_mib=number("BAKEOFF_MIN_FREE_DISK_MIB", 512.0, "MiB, or 0", zero=True),
         min_free_memory_mib=number("BAKEOFF_MIN_FREE_MEMORY_MIB", 256.0, "MiB, or 0", zero=True),
         max_load_per_core=number("BAKEOFF_MAX_LOAD_PER_CORE", 0.0, "load per core, or 0", zero=True),
         gc_after_hours=number("BAKEOFF_GC_AFTER_HOURS", 0.0, "hours, or 0", zero=True),
         broker_ca=Path(env["BAKEOFF_BROKER_CA"]).expanduser() if env.get("BAKEOFF_BROKER_CA") else None,
         allow_open_broker=env.get("BAKEOFF_ALLOW_OPEN_BROKER") == "1",
+        log_json=env.get("BAKEOFF_LOG_JSON") == "1",
+        metrics_password=env.get("BAKEOFF_METRICS_PASSWORD") or None,
         cassettes=Path(env["BAKEOFF_CASSETTES"]).expanduser().resolve() if env.get("BAKEOFF_CASSETTES") else None,
     )
     if settings.heartbeat_seconds >= settings.lease_ttl_seconds - settings.lease_margin_seconds:
@@ -145,7 +153,7 @@ def read_secret(reference: str) -> str:
     if kind == "env":
         value = os.environ.get(name)
         if not value:
-            raise Unavailable(f"the secret {reference} is not set: export {name} where the worker starts")
+            raise Unavailable(f"the secret {reference} is not set: export {name} for the process that uses it")
         return value
     try:
         return Path(name).expanduser().read_text().strip()

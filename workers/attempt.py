@@ -185,6 +185,8 @@ class Attempt:
 
     def _prepare(self, cell: CellInfo, spec: JobSpec) -> JobTree:
         self._progress("preparing")
+        name = f"{spec.experiment} {cell.key} #{self._claim.repeat}"
+        log.info("attempt_began job=%d attempt=%s name=%r", self._claim.job_id, self._claim.attempt_id, name)
         git = Git(host_env=child_environment())
         mirror = Mirror(self._context.settings.mirrors, parse_source(spec.target.source, relative_to=Path.cwd()), git)
         key = JobKey(

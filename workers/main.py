@@ -19,6 +19,7 @@ from orchestrator.clock import boot_id, start_ticks, utc_now
 from orchestrator.domain.errors import BakeoffError, ExitCode, Unavailable
 from orchestrator.domain.lease import Beat
 from orchestrator.domain.outcome import Outcome
+from orchestrator.logs import log_to
 from orchestrator.settings import Settings, host_environment, load_settings
 from orchestrator.storage import attempts, machines
 from orchestrator.storage.artifacts import ArtifactStore
@@ -73,13 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if argv is None else argv)
     # A log that cannot be written, on a full disk, is no reason to write more.
     logging.raiseExceptions = False
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
+    log_to(None, as_json=False)
     # Celery sets the root logger to its own level, under which our account of every attempt would be lost.
     logging.getLogger("bakeoff").setLevel(logging.INFO)
     try:
-        return serve(options, load_settings())
+        settings = load_settings()
+        if settings.log_json:
+            log_to(None, as_json=True)
+        return serve(options, settings)
     except BakeoffError as error:
         log.error("worker_stopped kind=%s error=%s", error.kind, error)
         return int(error.exit_code)

@@ -139,5 +139,7 @@ class Registrar:
             memory_mib=settings.min_free_memory_mib,
             load_per_core=settings.max_load_per_core,
         )
-        self._full = too_full(room(settings.home), floor, was_full=self._full is not None)
+        left = room(settings.home)
+        self._capabilities["disk_free_bytes"] = left.disk_bytes
+        self._full = too_full(left, floor, was_full=self._full is not None)
         return self._full

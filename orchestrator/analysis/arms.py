@@ -1,7 +1,7 @@
 """The arms of an experiment of ours: which results of which target each variant solved."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.analysis.clusters import StandardErrors, clustered_interval, standard_errors
 from orchestrator.analysis.intervals import Interval
@@ -34,8 +34,8 @@ def arms(jobs: Sequence[JobRow], checks: Checks) -> dict[str, dict[str, Tally]]:
     return {label: tally(results) for label, results in found.items()}
 
 
-def certainty(label: str, arm: Arm) -> Certainty | None:
-    """None without results."""
+def certainty(label: str, arm: Arm, *, tasks_unnamed: bool = False) -> Certainty | None:
+    """None without results. Where tasks are unnamed each result is one of its own: there are no repeats."""
     errors = standard_errors(arm)
     if errors is None:
         return None
@@ -43,7 +43,7 @@ def certainty(label: str, arm: Arm) -> Certainty | None:
         label=label,
         targets=len(arm),
         results=sum(cell.results for cell in arm.values()),
-        errors=errors,
-        by_target=clustered_interval(arm),
-        passes=all_passes(arm),
+        errors=replace(errors, within=None, clustered=None) if tasks_unnamed else errors,
+        by_target=None if tasks_unnamed else clustered_interval(arm),
+        passes=() if tasks_unnamed else all_passes(arm),
     )

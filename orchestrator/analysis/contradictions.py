@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.analysis.rows import Evidence, JobRow, StageRow, by_job
+from orchestrator.analysis.rows import Evidence, JobRow, ProfileRow, StageRow, by_job
 from orchestrator.analysis.tally import Arm, judged
 
 # Agents price with tables of their own: beyond this factor one of the two prices is wrong.
@@ -45,10 +45,22 @@ def stated_differs(
 def contradictions(evidence: Evidence, arms: Mapping[str, Arm]) -> tuple[Contradiction, ...]:
     """Everything that the rows of an experiment say against each other."""
     stages = by_job(evidence.stages)
-    found = [*denominators_differ(arms), *_twice(evidence.jobs)]
+    found = [*denominators_differ(arms), *_versions_mixed(evidence.profiles), *_twice(evidence.jobs)]
     for job in evidence.jobs:
         found += [Contradiction(where=job.label, what=what) for what in _of_job(job, stages.get(job.job_id, ()))]
     return tuple(found)
+
+
+def _versions_mixed(profiles: Sequence[ProfileRow]) -> Iterable[Contradiction]:
+    """Rows that pool results of several versions of the agent: a difference may be the agent's."""
+    versions: dict[tuple[str, str, str], set[str]] = {}
+    for one in profiles:
+        versions.setdefault((one.profile, one.profile_hash, one.agent), set()).add(one.agent_version or "unknown")
+    return [
+        Contradiction(where=profile, what=f"pools versions {', '.join(sorted(found))} of {agent}")
+        for (profile, _, agent), found in versions.items()
+        if len(found) > 1
+    ]
 
 
 def _twice(jobs: Sequence[JobRow]) -> Iterable[Contradiction]:

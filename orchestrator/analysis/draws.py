@@ -10,6 +10,7 @@ from orchestrator.analysis.tally import Arm, Floats, Tally, grid
 
 # With fewer targets, resamples repeat the few that were seen, and shares of resamples look far too sure.
 MIN_DRAWN = 10
+_UNSEEN = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,12 +29,18 @@ class Draws:
 
 
 def drawn_by_target(arms: Mapping[str, Arm], seed: int = SEED) -> Draws | None:
-    """Resampled rates, a column per arm in their order; None on fewer targets than tell of others."""
+    """Resampled rates, a column per arm in their order; None on fewer targets than tell of others.
+
+    Each arm gets two targets more that it solves or not by chance: who looks best among several was lucky, too. On 10
+    targets without them a choice that was said to be wrong in 6 % was in 22 % (`benchmarks/statistics_check.py`).
+    """
     table = grid(arms)
     if len(table.targets) < MIN_DRAWN:
         return None
     rates = resampled_rates(table, target_weights(len(table.targets), seed=seed))
-    return Draws(rates=rates, units=len(table.targets))
+    seen = (table.results > 0).sum(axis=1)
+    unseen = np.random.default_rng(seed + 1).binomial(_UNSEEN, 0.5, size=rates.shape)
+    return Draws(rates=(rates * seen + unseen) / (seen + _UNSEEN), units=len(table.targets))
 
 
 def drawn_by_count(counts: Sequence[Tally], resamples: int = RESAMPLES, seed: int = SEED) -> Draws:

@@ -49,7 +49,9 @@ def drift(results: Sequence[Timed]) -> Drift:
         found = _table(pairs)
         excess, variance, weight = excess + found[0], variance + found[1], weight + found[2]
     if not variance:
-        return Drift(refusal="within each profile all results are of one kind or of one half of the night")
+        return Drift(
+            refusal="no cell has different results in both halves of the night; repeats in rounds would tell"
+        )
     return Drift(
         earlier=_share([one.solved for one in results if one.began <= middle]),
         later=_share([one.solved for one in results if one.began > middle]),

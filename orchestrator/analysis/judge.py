@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Protocol
 
-from orchestrator.analysis.rows import CheckRow, JobRow, by_job
+from orchestrator.analysis.rows import CheckRow, by_job
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
@@ -23,6 +24,23 @@ class Standing(StrEnum):
     OPEN = "open"
 
 
+class Ended(Protocol):
+    """What of a job says how it ended."""
+
+    @property
+    def state(self) -> JobState: ...
+
+    @property
+    def outcome(self) -> Outcome | None: ...
+
+
+class Checked(Protocol):
+    """What of a check says how it ended."""
+
+    @property
+    def status(self) -> CheckStatus: ...
+
+
 SOLVED = "solved"
 CHECKS_FAILED = "checks_failed"
 NOT_JUDGED = "not_judged"
@@ -36,7 +54,7 @@ _STANDINGS = {
 }
 
 
-def standing(job: JobRow) -> Standing:
+def standing(job: Ended) -> Standing:
     """The job's part in the numbers. A job that is not final is open, whatever an earlier attempt of it was;
     a final one without a recorded outcome died of infrastructure."""
     if job.state is JobState.CANCELLED:
@@ -50,14 +68,14 @@ def standing(job: JobRow) -> Standing:
     return Standing.INFRA if job.outcome is None else _STANDINGS[outcome_class(job.outcome)]
 
 
-def is_solved(job: JobRow, checks: Sequence[CheckRow]) -> bool:
+def is_solved(job: Ended, checks: Sequence[Checked]) -> bool:
     """Outcome `complete` and every check passed. Without checks, `complete` alone."""
     if standing(job) is not Standing.RESULT or job.outcome is not Outcome.COMPLETE:
         return False
     return all(check.status is CheckStatus.PASS for check in checks)
 
 
-def is_judged(job: JobRow, checks: Sequence[CheckRow]) -> bool:
+def is_judged(job: Ended, checks: Sequence[Checked]) -> bool:
     """False for a complete job of which no check failed but one gave no answer; it counts as not solved."""
     if job.outcome is not Outcome.COMPLETE:
         return True
@@ -65,7 +83,7 @@ def is_judged(job: JobRow, checks: Sequence[CheckRow]) -> bool:
     return CheckStatus.FAIL in statuses or not statuses & {CheckStatus.ERROR, CheckStatus.NOT_RUN}
 
 
-def end_word(job: JobRow, checks: Sequence[CheckRow]) -> str:
+def end_word(job: Ended, checks: Sequence[Checked]) -> str:
     """`solved`, `checks_failed`, `not_judged`, an outcome's name, or the state of a job that is not final."""
     kind = standing(job)
     if kind is Standing.RACED_OUT:

@@ -66,6 +66,18 @@ def spread(first: Arm, second: Arm) -> Spread | None:
     return Spread(targets=len(common), repeats=repeats, between=max(0.0, variance - inside / repeats), within=inside)
 
 
+def independent_results(
+    first: float, second: float, difference: float, alpha: float = ALPHA, power: float = POWER
+) -> int:
+    """Results of each of two arms with these rates that make `difference` detectable, all results being independent.
+
+    Rates of 0 and 1 count as 1 % off, since nobody knows them to be exact. Source: J. L. Fleiss, B. Levin
+    and M. C. Paik, Statistical Methods for Rates and Proportions (2003), section 4.3, without continuity correction.
+    """
+    variance = sum(max(rate * (1 - rate), 0.01) for rate in (first, second))
+    return _whole(_reach(alpha, power) ** 2 * variance / _square(difference))
+
+
 def _reach(alpha: float, power: float) -> float:
     return NormalDist().inv_cdf(1 - alpha / 2) + NormalDist().inv_cdf(power)
 

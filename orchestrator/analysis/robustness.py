@@ -76,9 +76,14 @@ def _mean(found: Measure) -> float | None:
 
 
 def _timed(jobs: Sequence[JobRow], checks: Checks) -> list[Timed]:
+    """A stratum is a cell: a night that goes target by target meets easy targets early or late, which is no drift."""
     named = labels(jobs)
     return [
-        Timed(named[variant_of(job)], job.started_at.timestamp(), is_solved(job, checks.get(job.job_id, ())))
+        Timed(
+            f"{named[variant_of(job)]}\0{job.target}",
+            job.started_at.timestamp(),
+            is_solved(job, checks.get(job.job_id, ())),
+        )
         for job in jobs
         if job.started_at is not None and standing(job) is Standing.RESULT
     ]

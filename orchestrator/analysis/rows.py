@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from orchestrator.analysis.race import RaceRecord
 from orchestrator.domain.campaign import Then
@@ -29,7 +29,7 @@ class JobRow:
     are of the last attempt. `context_peak_fill` is a share, 0-1. `final_text` is written by the agent.
 
     `tasks_planned` are those of the plan, parts and repairs apart: the denominator of completion never changes. Both
-    counts are of the last attempt; None where a loop has no plan.
+    counts are of the last attempt; None where a loop has no plan. `tasks_at_once` were accepted without a refusal.
     `protected_changes` are the agent's changes to what judges it, `protected_counted` those of them that count.
 
     `retuned` are limits that people changed after submit, by name; None is unlimited.
@@ -69,6 +69,7 @@ class JobRow:
     infra_attempts: int = 0
     tasks_accepted: int | None = None
     tasks_planned: int | None = None
+    tasks_at_once: int | None = None
     protected_changes: int | None = None
     protected_counted: int | None = None
     final_text: str = ""
@@ -86,7 +87,8 @@ class StageRow:
 
     `resource` is `account:<name>` or `pool:<name>`, `requests` counts model requests at the gateway.
     `stream_tokens` are all that the agent told, `gateway_tokens` all that the gateway counted.
-    `error_text` comes from the agent or the provider.
+    `error_text` comes from the agent or the provider. `precheck_accepted` tells of a build by another program whether
+    a quick check accepted it, so that nothing had to verify it.
     """
 
     job_id: int
@@ -115,6 +117,7 @@ class StageRow:
     error_kind: str = ""
     error_text: str = ""
     prompt_bytes: int | None = None
+    precheck_accepted: bool | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -201,6 +204,17 @@ class ChangeRow:
     asserts_removed: int | None = None
 
 
+class EstimateRow(NamedTuple):
+    """What was expected of one quantity at submit. `low` and `high` are None where the spread was unknown."""
+
+    mean: float
+    middle: float
+    low: float | None
+    high: float | None
+    source: str
+    runs: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProfileRow:
     """What a profile is made of, for the reader of a report."""
@@ -225,7 +239,12 @@ class MachineNote:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All rows of one experiment as they stood at `generated_at`. `cases` may be cut, which `cases_cut` tells."""
+    """All rows of one experiment as they stood at `generated_at`. `cases` may be cut, which `cases_cut` tells.
+
+    `estimates` are by job and quantity; jobs of which nothing was expected are not there.
+    `tasks_unnamed`: the results of a target are of different tasks, of which nobody tells which is which. They are no
+    repeats, and those of two profiles cannot be paired.
+    """
 
     experiment: str
     generated_at: datetime
@@ -239,6 +258,8 @@ class Evidence:
     cases_cut: bool = False
     race: RaceRecord | None = None
     then: Then | None = None
+    estimates: Mapping[int, Mapping[str, EstimateRow]] = field(default_factory=dict)
+    tasks_unnamed: bool = False
 
 
 class OfJob(Protocol):

@@ -1,5 +1,6 @@
 """Everything that a report shows, computed once from the evidence."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.advice import DELTA, Advice, advise
@@ -13,7 +14,8 @@ from orchestrator.analysis.cases import (
     change_summaries,
     tamper_summaries,
 )
-from orchestrator.analysis.draws import drawn_by_target
+from orchestrator.analysis.draws import MIN_DRAWN, Draws, drawn_by_count, drawn_by_target
+from orchestrator.analysis.foretold import Foretold, foretold
 from orchestrator.analysis.frontier_odds import (
     Membership,
     Offer,
@@ -23,6 +25,7 @@ from orchestrator.analysis.frontier_odds import (
 from orchestrator.analysis.judge import group_checks
 from orchestrator.analysis.legacy import LegacyScore
 from orchestrator.analysis.matrix import Cell, CheckSummary, cells, check_summaries
+from orchestrator.analysis.memo import Memo, memo
 from orchestrator.analysis.paired import Pair, compare
 from orchestrator.analysis.pareto import Frontier, frontier
 from orchestrator.analysis.quota import Offload, ResourceUse, offloads, resource_use
@@ -32,6 +35,7 @@ from orchestrator.analysis.robustness import Robustness, robustness
 from orchestrator.analysis.rows import Evidence
 from orchestrator.analysis.stages import StageSummary, summarize_stages
 from orchestrator.analysis.summary import VariantSummary, summarize
+from orchestrator.analysis.tally import Arm, Tally
 from orchestrator.analysis.verdict import verdict
 
 
@@ -44,6 +48,7 @@ class Study:
     summaries: tuple[VariantSummary, ...]
     ranking: Ranking
     verdict: tuple[str, ...]
+    memo: Memo
     certainty: tuple[Certainty, ...]
     pairs: tuple[Pair, ...]
     advice: tuple[Advice, ...]
@@ -59,6 +64,7 @@ class Study:
     resources: tuple[ResourceUse, ...]
     offloads: tuple[Offload, ...]
     legacy: tuple[LegacyScore, ...]
+    foretold: tuple[Foretold, ...]
     race: RaceStory | None = None
     second: SecondPart | None = None
 
@@ -84,12 +90,13 @@ def study(evidence: Evidence) -> Study:
     stopped = tuple(entry for entry in summaries if entry.label in apart)
     plain = rank([entry for entry in summaries if entry not in stopped])
     ordered = (*(place.summary for place in plain.places), *plain.unranked)
-    pairs = compare({entry.label: by_label[entry.label] for entry in ordered})
+    unnamed = evidence.tasks_unnamed
+    pairs = () if unnamed else compare({entry.label: by_label[entry.label] for entry in ordered})
     ranking = rank(ordered, pairs)
-    said = verdict((*ordered, *stopped), ranking, by_label)
+    said = verdict((*ordered, *stopped), ranking, by_label, tasks_unnamed=unnamed)
     ranked = [place.summary for place in ranking.places]
     offers = [_offer(entry) for entry in ranked]
-    drawn = drawn_by_target({entry.label: by_label[entry.label] for entry in ranked})
+    drawn = _drawn(ranked, by_label, unnamed=unnamed)
     choice = cheapest_not_worse(offers, drawn, DELTA) if drawn is not None and len(ranked) > 1 else None
     resources = resource_use(evidence.jobs, evidence.stages)
     return Study(
@@ -97,7 +104,12 @@ def study(evidence: Evidence) -> Study:
         summaries=(*ordered, *stopped),
         ranking=ranking,
         verdict=(said[0], *race_words(race), *second_words(second, evidence.jobs), *said[1:]),
-        certainty=tuple(found for entry in ordered if (found := certainty(entry.label, by_label[entry.label]))),
+        memo=memo(evidence, ordered, ranking, by_label, offers, drawn),
+        certainty=tuple(
+            found
+            for entry in ordered
+            if (found := certainty(entry.label, by_label[entry.label], tasks_unnamed=unnamed))
+        ),
         pairs=pairs,
         advice=advise(ranking, choice),
         frontier=frontier(ordered),
@@ -116,7 +128,15 @@ def study(evidence: Evidence) -> Study:
         legacy=legacy_ranking(ordered),
         race=race,
         second=second,
+        foretold=foretold(evidence),
     )
+
+
+def _drawn(ranked: Sequence[VariantSummary], by_label: Mapping[str, Arm], *, unnamed: bool) -> Draws | None:
+    if not unnamed:
+        return drawn_by_target({entry.label: by_label[entry.label] for entry in ranked})
+    counts = [Tally(entry.solved, entry.results) for entry in ranked]
+    return drawn_by_count(counts) if counts and min(count.results for count in counts) >= MIN_DRAWN else None
 
 
 def _offer(entry: VariantSummary) -> Offer:

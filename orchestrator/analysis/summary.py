@@ -41,6 +41,7 @@ class VariantSummary:
 
     `results` is the denominator of quality, `jobs` of everything submitted. Measures over `results` speak of the
     profile's work; `spent` adds up every stage that ran, also of attempts and jobs that say nothing about quality.
+    `prechecks_accepted` is over all builds, 1 where a quick check accepted one and 0 where not.
     """
 
     variant: Variant
@@ -69,6 +70,10 @@ class VariantSummary:
     local_calls: Measure
     context_peak_fill: Measure
     lines_changed: Measure
+    tasks_planned: Measure
+    tasks_accepted: Measure
+    tasks_at_once: Measure
+    prechecks_accepted: Measure
     infra_attempts: int
 
     @property
@@ -112,16 +117,16 @@ def summarize(jobs: Sequence[JobRow], checks: Checks, stages: Sequence[StageRow]
     for job in jobs:
         owner[job.job_id] = variant_of(job)
         groups[owner[job.job_id]].append(job)
-    spent: dict[Variant, list[int | None]] = {variant: [] for variant in named}
+    ran: dict[Variant, list[StageRow]] = {variant: [] for variant in named}
     for stage in stages:
         if stage.job_id in owner:
-            spent[owner[stage.job_id]].append(stage.cost_usd_micros)
-    return tuple(
-        _summary(variant, named[variant], group, checks, measure(spent[variant])) for variant, group in groups.items()
-    )
+            ran[owner[stage.job_id]].append(stage)
+    return tuple(_summary(variant, named[variant], group, checks, ran[variant]) for variant, group in groups.items())
 
 
-def _summary(variant: Variant, label: str, jobs: Sequence[JobRow], checks: Checks, spent: Measure) -> VariantSummary:
+def _summary(
+    variant: Variant, label: str, jobs: Sequence[JobRow], checks: Checks, stages: Sequence[StageRow]
+) -> VariantSummary:
     standings = Counter(standing(job) for job in jobs)
     results = [job for job in jobs if standing(job) is Standing.RESULT]
     usages = [job.tokens for job in results]
@@ -147,11 +152,15 @@ def _summary(variant: Variant, label: str, jobs: Sequence[JobRow], checks: Check
         hidden_tokens=measure(job.hidden_tokens for job in results),
         cost_usd_micros=measure(job.cost_usd_micros for job in results),
         stated_cost_usd_micros=measure(job.stated_cost_usd_micros for job in results),
-        spent_usd_micros=spent,
+        spent_usd_micros=measure(stage.cost_usd_micros for stage in stages),
         remote_calls=measure(job.remote_calls for job in results),
         local_calls=measure(job.local_calls for job in results),
         context_peak_fill=measure(job.context_peak_fill for job in results),
         lines_changed=measure(_lines(job) for job in results),
+        tasks_planned=measure(job.tasks_planned for job in results),
+        tasks_accepted=measure(job.tasks_accepted for job in results),
+        tasks_at_once=measure(job.tasks_at_once for job in results),
+        prechecks_accepted=measure(stage.precheck_accepted for stage in stages if stage.role == "build"),
         infra_attempts=sum(job.infra_attempts for job in jobs),
     )
 

@@ -5,6 +5,7 @@ Different ones are never pooled.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from orchestrator.analysis.rows import JobRow, params_text
 from orchestrator.domain.experiment import show_limit
@@ -21,9 +22,16 @@ class Variant:
 
 def variant_of(job: JobRow) -> Variant:
     """The variant to which a job belongs."""
+    if not job.params and not job.retuned:  # a large matrix asks hundreds of thousands of times
+        return _variant(job.profile, "", job.profile_hash)
     changed = ", ".join(f"{name}={show_limit(name, job.retuned[name])}" for name in sorted(job.retuned))
     texts = (params_text(job.params), f"retuned {changed}" if changed else "")
-    return Variant(profile=job.profile, params=", ".join(filter(None, texts)), profile_hash=job.profile_hash)
+    return _variant(job.profile, ", ".join(filter(None, texts)), job.profile_hash)
+
+
+@lru_cache(maxsize=4096)
+def _variant(profile: str, params: str, profile_hash: str) -> Variant:
+    return Variant(profile=profile, params=params, profile_hash=profile_hash)
 
 
 def labels(jobs: Sequence[JobRow]) -> Mapping[Variant, str]:

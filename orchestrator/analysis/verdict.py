@@ -17,14 +17,18 @@ _MOST_NAMED = 4
 
 
 def verdict(
-    summaries: Sequence[VariantSummary], ranking: Ranking, arms: Mapping[str, Arm] | None = None
+    summaries: Sequence[VariantSummary],
+    ranking: Ranking,
+    arms: Mapping[str, Arm] | None = None,
+    *,
+    tasks_unnamed: bool = False,
 ) -> tuple[str, ...]:
     """Sentences in the order in which they should be read. Never empty."""
     if not any(entry.results for entry in summaries):
         return (_nothing(summaries), *_apart(summaries, ranking), _unknown(summaries))
     by_label = arms or {}
     sentences = [
-        _lead(summaries, ranking, by_label),
+        _lead(summaries, ranking, by_label, tasks_unnamed=tasks_unnamed),
         *_compare(ranking, by_label),
         *_cost(ranking),
         *_bad_ends(summaries),
@@ -55,7 +59,9 @@ def _nothing(summaries: Sequence[VariantSummary]) -> str:
     return f"There is nothing to judge yet: none of {_count(jobs, 'job')} has ended with a result."
 
 
-def _lead(summaries: Sequence[VariantSummary], ranking: Ranking, arms: Mapping[str, Arm]) -> str:
+def _lead(
+    summaries: Sequence[VariantSummary], ranking: Ranking, arms: Mapping[str, Arm], *, tasks_unnamed: bool
+) -> str:
     leader = ranking.leader
     if leader is None:
         shown = [f"{e.label} {e.solved} of {e.results}" for e in sorted(summaries, key=lambda e: -(e.rate or 0.0))]
@@ -64,8 +70,9 @@ def _lead(summaries: Sequence[VariantSummary], ranking: Ranking, arms: Mapping[s
             f"quarter or more. Solved so far: {join(shown)}."
         )
     low, high = leader.interval
+    results = f"{_count(leader.results, 'result')} on {_count(leader.targets, 'target')}"
     numbers = (
-        f"{leader.solved} of {_count(leader.results, 'result')} on {_count(leader.targets, 'target')} "
+        f"{leader.solved} of {_count(leader.results, 'task') if tasks_unnamed else results} "
         f"({percent(leader.rate or 0.0)}, 95 % interval {percent(low)} to {percent(high)})"
     )
     equal = [place.summary.label for place in ranking.places[1:] if place.summary.rate == leader.rate]
@@ -168,7 +175,8 @@ def _bad_ends(summaries: Sequence[VariantSummary]) -> list[str]:
     results = sum(entry.results for entry in summaries)
     unsolved = results - sum(entry.solved for entry in summaries)
     if not unsolved:
-        return [f"All {_count(results, 'result')} were solved: the tasks may be too easy to tell profiles apart."]
+        easy = ": the tasks may be too easy to tell profiles apart" if results >= MIN_RESULTS else ""
+        return [f"All {_count(results, 'result')} were solved{easy}."]
     owners: dict[str, Counter[str]] = {}
     for entry in summaries:
         for word, count in entry.ends.items():

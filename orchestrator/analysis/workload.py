@@ -2,11 +2,14 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import NamedTuple
 
 from orchestrator.analysis.simulate import SimulatedJob, guessed_from_others
+from orchestrator.analysis.simulated_windows import SimulatedWindow, Use
 from orchestrator.domain.order import Placed, interleave
+from orchestrator.domain.window import WHOLE
 
 # Of one generated use of a resource: what its profile's jobs hold. Hybrids are rare and pools are shared.
 _NEEDS = (
@@ -21,6 +24,7 @@ _NEEDS = (
     ("account:1",),
     ("account:2", "pool:0"),
 )
+_HOUR = 3600.0
 # Medians and spreads near those of recorded agent trials: minutes, with a long tail.
 _MEDIAN_SECONDS, _TASK_SPREAD, _RUN_SPREAD = 240.0, 0.9, 0.5
 
@@ -41,6 +45,7 @@ class Workload:
     slots: Mapping[str, int]
     known: int
     guessed: int
+    windows: tuple[SimulatedWindow, ...] = ()
 
 
 def recorded(trials: Sequence[Trial], slots: int, seed: int) -> Workload:
@@ -67,6 +72,36 @@ def generated(jobs: int, slots: int, seed: int) -> Workload:
     placed = [Placed(target=f"t{index // width}", profile=f"p{index % width}") for index in range(jobs)]
     seconds = [usual[index // width] * chance.lognormvariate(0, _RUN_SPREAD) for index in range(jobs)]
     return _ordered(placed, [_NEEDS[index % width] for index in range(jobs)], seconds, shares(slots), seed)
+
+
+def with_quotas(work: Workload) -> Workload:
+    """The same with windows of 5 hours and a week on every account, and a budget on the last of them.
+
+    An account that is always busy fills its 5 hours after 4 of them and its week after 5 days; the budget is a tenth
+    short of the work. What a job uses grows with its time.
+    """
+    windows: list[SimulatedWindow] = []
+    whole_seconds: list[float] = []
+    accounts = sorted(name for name in work.slots if name.startswith("account:"))
+    for name in accounts:
+        for window, length, full in (("5h", 5 * _HOUR, 4 * _HOUR), ("7d", 168 * _HOUR, 120 * _HOUR)):
+            windows.append(SimulatedWindow(name=window, gate=name, length_seconds=length, resets_in_seconds=length))
+            whole_seconds.append(full * work.slots[name])
+    needed = sum(job.seconds for job in work.jobs if accounts[-1] in job.needs)
+    windows.append(SimulatedWindow(name="budget", gate=accounts[-1], length_seconds=inf))
+    whole_seconds.append(max(1.0, 0.9 * needed))
+    places = {name: [i for i, window in enumerate(windows) if window.gate == name] for name in accounts}
+    jobs = (
+        job._replace(
+            uses=tuple(
+                Use(place, job.seconds / whole_seconds[place] * WHOLE)
+                for need in job.needs
+                for place in places.get(need, ())
+            )
+        )
+        for job in work.jobs
+    )
+    return replace(work, jobs=tuple(jobs), windows=tuple(windows))
 
 
 def shares(slots: int) -> dict[str, int]:

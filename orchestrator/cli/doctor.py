@@ -90,6 +90,17 @@ def _records(settings: Settings) -> Iterator[Finding]:
     """The database, and what it can tell: nothing when it is away."""
     yield _database(settings)
     yield from _trees(settings)
+    yield from _notices(settings)
+
+
+def _notices(settings: Settings) -> Iterator[Finding]:
+    """The channels of notices, and what could not be sent."""
+    from orchestrator.clock import utc_now
+    from orchestrator.reports.notices import backlog_words
+    from orchestrator.storage.notices import backlog
+
+    for one in backlog(open_database(settings), utc_now()):
+        yield Finding(f"notices to {one.channel}", None if one.error else True, backlog_words(one))
 
 
 def _trees(settings: Settings) -> list[Finding]:

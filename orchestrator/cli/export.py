@@ -79,6 +79,18 @@ def otel_command(experiment: str | None, output: Path, force: bool) -> int:
     return ExitCode.OK
 
 
+@export_command.command("mlflow")
+@_folder
+def mlflow_command(experiment: str | None, output: Path, force: bool) -> int:
+    """Write each attempt of EXPERIMENT as a run for MLflow, in the layout of its file store (mlruns)."""
+    from orchestrator.interop.mlflow_files import write_runs
+
+    database = open_database()
+    count = write_runs(database, chosen_experiment(database, experiment), output, force=force)
+    click.echo(f"{output}: {count} runs. Into a database of MLflow's: mlflow migrate-filestore --source {output}")
+    return ExitCode.OK
+
+
 @export_command.command("ralph")
 @experiment_name
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the two files.")

@@ -1,18 +1,18 @@
 """worker, scheduler, flower: the long-running parts of a shared fleet, one command each."""
 
-import logging
 import os
-import secrets
 import signal
 import sys
 import threading
-from pathlib import Path
 
 import click
 
 from orchestrator.cli.common import open_database
+from orchestrator.cli.passwords import kept_password
 from orchestrator.domain.errors import ExitCode, Unavailable
 from orchestrator.settings import child_environment, load_settings
+
+_PASSWORD_FILE = "flower.password"  # noqa: S105 - a file's name
 
 
 def _exec(*arguments: str, **environment: str) -> None:
@@ -67,12 +67,13 @@ def scheduler_command() -> int:
     """
     from orchestrator.broker import celery_app
     from orchestrator.daemon import Scheduler
+    from orchestrator.logs import log_to
     from orchestrator.storage.leader import Leadership
 
     settings = load_settings()
     if settings.broker_url is None:
         raise Unavailable("BAKEOFF_BROKER_URL is not set: a scheduler needs the broker of its workers")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to(None, as_json=settings.log_json)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -98,7 +99,7 @@ def flower_command(port: int, address: str, user: str) -> None:
         raise Unavailable(
             f"no broker: set BAKEOFF_BROKER_URL, or start `bakeoff run` first; none runs in {settings.home}"
         )
-    login = f"{user}:{settings.flower_password or _kept_password(settings.home)}"
+    login = f"{user}:{settings.flower_password or kept_password(settings.home / _PASSWORD_FILE)}"
     if ":" in user or not login.isascii():
         raise click.UsageError("Flower's user has no colon, and user and password are ASCII")
     click.echo(f"Flower: http://{address}:{port}  user {user}", err=True)
@@ -107,21 +108,3 @@ def flower_command(port: int, address: str, user: str) -> None:
     if address not in ("127.0.0.1", "::1", "localhost"):
         click.echo(f"not encrypted: let {address} be reached only through a proxy with TLS", err=True)
     _exec("-m", "orchestrator.flower", str(port), address, BAKEOFF_FLOWER_LOGIN=login)
-
-
-_PASSWORD_FILE = "flower.password"  # noqa: S105 - a file's name
-
-
-def _kept_password(home: Path) -> str:
-    """The password of earlier starts, or a new one: in a file, since what is printed may end in a log."""
-    path = home / _PASSWORD_FILE
-    try:
-        kept = path.read_text().strip()
-    except FileNotFoundError:
-        kept = ""
-    if not kept:
-        kept = secrets.token_urlsafe(12)
-        path.touch(mode=0o600)
-        path.chmod(0o600)
-        path.write_text(kept + "\n")
-    return kept

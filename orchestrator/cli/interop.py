@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,10 @@ from orchestrator.domain.errors import ExitCode
 from orchestrator.interop.findings import Finding
 from orchestrator.interop.findings import as_json as findings_json
 from orchestrator.interop.findings import as_lines as findings_lines
+
+if TYPE_CHECKING:
+    from orchestrator.interop.sources import Foreign
+    from orchestrator.storage.imports import Stored
 
 
 @click.group("import")
@@ -32,6 +36,9 @@ def _experiment_name(_: click.Context, __: click.Parameter, value: str | None) -
         return check_name(value) if value is not None else None
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+named = click.option("--name", callback=_experiment_name, help="Of the experiment; default: a name of the file's.")
 
 
 @import_command.command("ralph")
@@ -57,7 +64,7 @@ def ralph_command(file: Path, output: Path | None, as_json: bool, **options: Any
     from orchestrator.interop.ralph_import import import_conf, look_at_target, write_files
 
     file = file / "experiment.conf" if file.is_dir() else file
-    name = options["name"] or _name_of(file)
+    name = options["name"] or name_of(file)
     made = import_conf(
         file, name=name, profiles=options["profiles"], overrides=options["overrides"], harness=options["harness"]
     )
@@ -81,25 +88,16 @@ def ralph_ledger_command(path: Path, name: str | None, as_json: bool) -> int:
 
     Importing again adds only runs that are new.
     """
-    from orchestrator.clock import utc_now
-    from orchestrator.interop.ralph_import import read_folder
-    from orchestrator.interop.ralph_legacy import legacy_ranking
-    from orchestrator.interop.ralph_reconcile import reconcile
-    from orchestrator.interop.ralph_results import SOURCE, to_result
-    from orchestrator.storage.imports import store_imported
+    from orchestrator.interop.sources import read_ledger
 
     folder = path if path.is_dir() else path.parent
-    chosen = name or _name_of(folder.absolute() / "experiment.conf")
-    ledger = read_folder(folder)
-    results = [to_result(chosen, run) for run in ledger.runs]
-    stored = store_imported(open_database(), name=chosen, source=SOURCE, runs=results, now=utc_now())
-    findings = [*ledger.findings, *reconcile(ledger.runs)]
+    read = read_ledger(path, name or name_of(folder.absolute() / "experiment.conf"))
+    stored = _store(read)
     if as_json:
-        scores = [{"run": one.run.label, "score": one.score} for one in legacy_ranking(ledger.runs)]
-        emit({"experiment": chosen, **stored._asdict(), "findings": findings_json(findings), "legacy_scores": scores})
+        emit(_document(read, stored))
         return ExitCode.OK
-    click.echo(f"{chosen}: {stored.added} runs added, {stored.known} were there already.")
-    _report(findings)
+    click.echo(f"{read.experiment}: {stored.added} runs added, {stored.known} were there already.")
+    _report(read.findings())
     return ExitCode.OK
 
 
@@ -114,24 +112,24 @@ def leaderboard_command(files: tuple[Path, ...], name: str | None, as_json: bool
 
     Importing again adds only runs that are new.
     """
-    from orchestrator.interop import leaderboard_import
+    from orchestrator.interop.sources import read_leaderboard
 
     if name and len(files) > 1:
         raise click.UsageError("--name is for a single file")
-    names = [name or _name_of(file) for file in files]
+    names = [name or name_of(file) for file in files]
     if len(set(names)) < len(names):
         raise click.UsageError(
             "two of the files have one name, and each becomes an experiment: import one with --name"
         )
-    boards = [leaderboard_import.read(file, chosen) for file, chosen in zip(files, names, strict=True)]
-    told = [(board, leaderboard_import.store(open_database(), board)) for board in boards]
+    boards = [read_leaderboard(file, chosen) for file, chosen in zip(files, names, strict=True)]
+    told = [(board, _store(board)) for board in boards]
     if as_json:
-        emit({"imports": [leaderboard_import.as_json(board, stored) for board, stored in told]})
+        emit({"imports": [_document(board, stored) for board, stored in told]})
         return ExitCode.OK
     for board, stored in told:
-        compared = f"{len(board.runs)} runs compared"
+        compared = f"{len(board.told()['runs'])} runs compared"
         click.echo(f"{board.experiment}: {compared}, {stored.added} jobs added, {stored.known} were there already.")
-        _report(board.findings)
+        _report(board.findings())
     return ExitCode.OK
 
 
@@ -144,25 +142,30 @@ def trials_command(file: Path, name: str | None, as_json: bool) -> int:
 
     Importing again adds only trials that are new.
     """
+    from orchestrator.interop.sources import read_trials
+
+    read = read_trials(file, name or name_of(file))
+    stored, counts = _store(read), read.told()
+    if as_json:
+        emit(_document(read, stored))
+        return ExitCode.OK
+    click.echo(f"{read.experiment}: {stored.added} trials added, {stored.known} were there already.")
+    click.echo(f"{counts['infra']} of {counts['trials']} are not in quality, {counts['not_judged']} were not judged.")
+    _report(read.findings())
+    return ExitCode.OK
+
+
+def _store(read: "Foreign") -> "Stored":
+    """Keep what is not there yet."""
     from orchestrator.clock import utc_now
-    from orchestrator.interop import trials
-    from orchestrator.interop.tally import Tally
-    from orchestrator.interop.trials_file import read_lines
     from orchestrator.storage.imports import store_imported
 
-    chosen, tally, counts = name or _name_of(file), Tally(), trials.Counts()
-    found = trials.to_results(chosen, file.name, read_lines(file, tally), tally, counts)
-    stored = store_imported(open_database(), name=chosen, source=trials.SOURCE, runs=found, now=utc_now())
-    trials.note_missing(counts, tally)
-    findings = tally.findings()
-    if as_json:
-        read = {"trials": counts.rows, "infra": counts.infra, "not_judged": counts.unjudged}
-        emit({"experiment": chosen, **stored._asdict(), **read, "findings": findings_json(findings)})
-        return ExitCode.OK
-    click.echo(f"{chosen}: {stored.added} trials added, {stored.known} were there already.")
-    click.echo(f"{counts.infra} of {counts.rows} are not in quality, {counts.unjudged} were not judged.")
-    _report(findings)
-    return ExitCode.OK
+    return store_imported(open_database(), name=read.experiment, source=read.source, runs=read.runs, now=utc_now())
+
+
+def _document(read: "Foreign", stored: "Stored") -> dict[str, Any]:
+    findings = findings_json(read.findings())
+    return {"experiment": read.experiment, **stored._asdict(), **read.told(), "findings": findings}
 
 
 def _report(findings: Sequence[Finding]) -> None:
@@ -170,7 +173,8 @@ def _report(findings: Sequence[Finding]) -> None:
         click.echo(line)
 
 
-def _name_of(file: Path) -> str:
+def name_of(file: Path) -> str:
+    """The name of an experiment that is read from a file."""
     plain = file.name.removesuffix(".gz").rpartition(".")[0] or file.name
     stem = file.absolute().parent.name if plain == "experiment" else plain.removeprefix("experiment_")
     return re.sub(r"[^A-Za-z0-9._-]|\.\.+", "-", stem).strip("-._")[:64] or "ralph"

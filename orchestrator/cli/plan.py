@@ -1,5 +1,6 @@
 """validate, plan, submit, schema: everything before a job runs."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,22 @@ def _matrix_size(loaded: Loaded) -> int:
 
 @click.command("plan")
 @experiment_file
+@click.option("--by", metavar="TIME", help="Will it end by then? 08:00, '08:00 Europe/Berlin', 2026-07-02T08:00Z.")
 @as_json
-def plan_command(file: Path, as_json: bool) -> int:
-    """Show every job of FILE in its order, with queue, needs and what an earlier submit finished. Runs nothing."""
+def plan_command(file: Path, by: str | None, as_json: bool) -> int:
+    """Show every job of FILE in its order, with queue, needs and what an earlier submit finished; what they will take
+    by what earlier runs took; and when they would end on the fleet at hand. Runs nothing.
+
+    \b
+    Examples:
+      bakeoff plan experiment.yaml
+      bakeoff plan experiment.yaml --by 08:00
+    """
+    from orchestrator.clock import utc_now
+    from orchestrator.reports import plan_estimates as words
+    from orchestrator.scheduling.estimates import plan_estimates
     from orchestrator.scheduling.next_step import serving
+    from orchestrator.scheduling.outlook import fleet_windows, plan_outlook
     from orchestrator.scheduling.race_plan import race_plan
     from orchestrator.scheduling.servers import context_warnings
     from orchestrator.scheduling.submit import plan
@@ -44,18 +57,25 @@ def plan_command(file: Path, as_json: bool) -> int:
     from orchestrator.storage.pools import all_pools
 
     settings = load_settings()
+    now = utc_now()
+    deadline = _deadline(by, now)
     database = open_database(settings)
-    planned, answer = plan(load_experiment(file), database)
+    loaded = load_experiment(file)
+    windows = fleet_windows(database, loaded.fleet, now)
+    planned, answer = plan(loaded, database, windows=windows)
+    estimates = plan_estimates(planned, windows)
+    outlook = plan_outlook(planned, estimates, windows, database, now, deadline)
     unserved = unserved_here(settings, database, {serving(job.needs) for job in planned.jobs})
     unneeded = forget.unneeded(database, planned.loaded.fleet)
     last_seen = {view.server.name: one.report for view in all_pools(database) for one in view.seen}
     smaller = context_warnings(planned.loaded.fleet, last_seen)
     missing = {name: agent.hint for name, agent in answer.agents.items() if not agent.installed}
     if as_json:
+        took = {job.label: words.job_json(one) for job, one in estimates.jobs}
         emit(
             {
                 "experiment": planned.loaded.experiment.experiment,
-                "jobs": [_job(job) for job in planned.jobs],
+                "jobs": [_job(job) | {"estimate": took.get(job.label)} for job in planned.jobs],
                 "new": len(planned.new),
                 "no_longer_in_file": planned.stale,
                 "agents": {name: agent.version for name, agent in answer.agents.items()},
@@ -65,13 +85,25 @@ def plan_command(file: Path, as_json: bool) -> int:
                 "context_warnings": smaller,
                 "race": (race := race_plan(planned)) and vars(race),
                 "targets": {name: target.sha for name, target in answer.targets.items()},
+                "expected": words.sums_json(estimates),
+                "outlook": words.outlook_json(outlook, now),
             }
         )
         return ExitCode.OK
-    from orchestrator.reports.plan_table import print_plan
+    from orchestrator.reports.plan_table import print_expected, print_plan
 
     print_plan(planned, answer, unserved, unneeded, smaller)
+    print_expected(estimates, [*words.sum_lines(estimates), *words.outlook_lines(outlook, windows, now)])
     return ExitCode.OK
+
+
+def _deadline(text: str | None, now: datetime) -> datetime | None:
+    from orchestrator.domain.deadline import parse_deadline
+
+    try:
+        return None if text is None else parse_deadline(text, now)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: {error}", param_hint="--by") from None
 
 
 def _job(job: Any) -> dict[str, Any]:

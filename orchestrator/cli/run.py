@@ -1,6 +1,5 @@
 """run: an experiment from file to verdict on this machine, with nothing to set up."""
 
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -31,7 +30,7 @@ def run_command(file: Path, as_json: bool, html: Path | None) -> int:
     from orchestrator.settings import load_settings
 
     settings = load_settings()
-    _log_to(settings.home / "logs" / "scheduler.log")
+    _log_to(settings.home / "logs" / "scheduler.log", as_json=settings.log_json)
     _interrupt_on_term()
     database = open_database(settings, upgrade=True)
     planned, answer = plan(load_experiment(file), database)
@@ -67,16 +66,15 @@ def run_command(file: Path, as_json: bool, html: Path | None) -> int:
     return ExitCode.OK
 
 
-def _log_to(path: Path) -> None:
+def _log_to(path: Path, *, as_json: bool) -> None:
     """The scheduler's log goes to a file: the terminal belongs to the live view."""
+    from orchestrator.logs import log_to
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        logging.basicConfig(
-            filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-        )
+        log_to(path, as_json=as_json)
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}: set BAKEOFF_HOME to a folder that can be written") from None
-    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _interrupt_on_term() -> None:

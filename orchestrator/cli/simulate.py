@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from orchestrator.analysis.simulate import Simulated, SimulatedJob, simulate
-from orchestrator.analysis.workload import Workload, generated, recorded
+from orchestrator.analysis.workload import Workload, generated, recorded, with_quotas
 from orchestrator.cli.common import as_json, emit, open_database
 from orchestrator.clock import utc_now
 from orchestrator.domain.durations import format_duration, parse_duration_seconds
@@ -46,6 +46,7 @@ def _capacities(_ctx: click.Context, _param: click.Parameter, pairs: tuple[str, 
 @click.option("--slots", type=click.IntRange(1, 100_000), default=64, show_default=True, help="For --trials, --jobs.")
 @click.option("--with", "capacities", multiple=True, callback=_capacities, metavar="RESOURCE=SLOTS", help="For FILE.")
 @click.option("--unknown", type=_Duration(), help="For FILE: duration of jobs of which nothing is known.")
+@click.option("--quotas", is_flag=True, help="For --jobs: windows of 5 h and 7 d on every account, a budget on one.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="For --trials and --jobs.")
 @as_json
 def simulate_command(
@@ -55,6 +56,7 @@ def simulate_command(
     slots: int,
     capacities: dict[str, int],
     unknown: float | None,
+    quotas: bool,
     seed: int,
     as_json: bool,
 ) -> int:
@@ -69,6 +71,8 @@ def simulate_command(
     """
     if sum(one is not None for one in (file, trials, jobs)) != 1:
         raise click.UsageError("name one of FILE, --trials and --jobs")
+    if quotas and jobs is None:
+        raise click.UsageError("--quotas is for --jobs; `bakeoff plan FILE` has the windows of FILE's fleet")
     notes: list[str] = []
     if file is not None:
         work = _of_file(file, capacities, unknown, notes)
@@ -80,11 +84,12 @@ def simulate_command(
         notes += [f"{without} rows without times are left out"] if without else []
     else:
         work = generated(jobs or 0, slots, seed)
+        work = with_quotas(work) if quotas else work
     began = time.perf_counter()
-    done = simulate(work.jobs, work.slots)
+    done = simulate(work.jobs, work.slots, windows=work.windows)
     took = time.perf_counter() - began
     idle = sum(start is None for start in done.starts)
-    notes += [f"{idle} jobs need a resource without a slot and never start"] if idle else []
+    notes += [f"{idle} jobs never start: what they need has no slot, or a budget is spent"] if idle else []
     if as_json:
         emit(_document(work, done, took, utc_now(), notes))
     else:
@@ -142,6 +147,10 @@ def _document(work: Workload, done: Simulated, took: float, now: datetime, notes
             }
             for name, count in sorted(work.slots.items())
         ],
+        "windows": [
+            {"name": one.name, "gate": one.gate, "peak": peak, "held_seconds": held}
+            for one, peak, held in zip(work.windows, done.peaks, done.held_seconds, strict=True)
+        ],
         "passes": done.passes,
         "simulated_in_seconds": took,
         "notes": notes,
@@ -160,5 +169,8 @@ def _lines(work: Workload, done: Simulated, took: float, now: datetime, notes: l
     for name, count in sorted(work.slots.items()):
         use = _use(work, done, name)
         lines.append(f"{name}: {count} slot{'' if count == 1 else 's'}, {100 * (use or 0.0):.1f} % used")
+    for window, peak, held in zip(work.windows, done.peaks, done.held_seconds, strict=True):
+        waits = f", jobs wait {format_duration(held)} for it" if held else ""
+        lines.append(f"{window.name} of {window.gate}: {100 * peak:.0f} % full at the most{waits}")
     lines.append(f"simulated in {took:.1f} s, {done.passes} scheduler passes")
     return lines + [f"note: {note}" for note in notes]

@@ -11,6 +11,7 @@ from rich.live import Live
 from orchestrator.clock import boot_seconds, utc_now
 from orchestrator.domain.errors import StorageError
 from orchestrator.domain.states import FINAL_JOB_STATES
+from orchestrator.reports.eta import Foreteller
 from orchestrator.reports.live import LiveView, render
 from orchestrator.reports.live_lines import plain_lines
 from orchestrator.reports.live_rows import live_view
@@ -51,12 +52,12 @@ def _lines(database: Database, experiment: str, as_json: bool, on_look: Callable
 def _loop(
     database: Database, experiment: str, show: Callable[[LiveView], None], on_look: Callable[[], None]
 ) -> LiveView:
-    pause = threading.Event()
+    pause, foreteller = threading.Event(), Foreteller(database, experiment)
     while True:
         on_look()
         began = boot_seconds()
         try:
-            view = live_view(database, experiment, utc_now())
+            view = live_view(database, experiment, utc_now(), foreteller)
         except StorageError as error:
             click.echo(f"the database does not answer, trying again: {error}", err=True)
             pause.wait(2.0)

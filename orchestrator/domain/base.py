@@ -27,6 +27,27 @@ def _check_inside(value: str) -> str:
     return value
 
 
+def check_secret_name(value: str) -> str:
+    """The reference as it is. Raises ValueError for anything that may be the secret itself."""
+    kind, _, name = value.partition(":")
+    if kind not in ("env", "file") or not name.strip():
+        raise ValueError("a secret by name: 'env:VARIABLE' or 'file:PATH', never the key itself")
+    return value
+
+
+def check_url(value: str) -> str:
+    """The URL without a slash at its end. Raises ValueError for other schemes, and for one with a login."""
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("a URL beginning with http:// or https://")
+    if "@" in value.split("/", 3)[2]:
+        raise ValueError("a URL without user or password; name the secret in 'key'")
+    if not value.split("/", 3)[2]:
+        raise ValueError("a URL with a host")
+    return value.rstrip("/")
+
+
 Name = Annotated[str, AfterValidator(check_name)]
+SecretName = Annotated[str, AfterValidator(check_secret_name)]
+Url = Annotated[str, AfterValidator(check_url)]
 InsidePath = Annotated[str, AfterValidator(_check_inside)]
 Text = Annotated[str, Field(min_length=1)]

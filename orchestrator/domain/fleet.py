@@ -4,22 +4,16 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
-from orchestrator.domain.base import Model, Name
+from orchestrator.domain.base import Model, Name, SecretName, Url
+from orchestrator.domain.channels import Channel
 from orchestrator.domain.durations import Seconds
 from orchestrator.domain.usage import Prices
 from orchestrator.domain.window import WHOLE, Kind, WindowSpec
 from orchestrator.domain.zones import DEFAULT_BEHAVIOUR, Behaviour, Zone
 
 Protocol = Literal["chat", "messages", "responses", "gemini"]
-
-
-def _check_key(value: str) -> str:
-    kind, _, name = value.partition(":")
-    if kind not in ("env", "file") or not name.strip():
-        raise ValueError("a secret by name: 'env:VARIABLE' or 'file:PATH', never the key itself")
-    return value
 
 
 def _check_date(value: object) -> object:
@@ -34,19 +28,7 @@ def _check_date(value: object) -> object:
     return text
 
 
-def _check_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("a URL beginning with http:// or https://")
-    if "@" in value.split("/", 3)[2]:
-        raise ValueError("a URL without user or password; name the secret in 'key'")
-    if not value.split("/", 3)[2]:
-        raise ValueError("a URL with a host")
-    return value.rstrip("/")
-
-
-Url = Annotated[str, AfterValidator(_check_url)]
 IsoDate = Annotated[str, BeforeValidator(_check_date, json_schema_input_type=str)]
-SecretName = Annotated[str, AfterValidator(_check_key)]
 
 
 class ModelPrices(Model):
@@ -109,6 +91,10 @@ class Zones(Model):
     orange: Behaviour = DEFAULT_BEHAVIOUR[Zone.ORANGE]
     red: Behaviour = DEFAULT_BEHAVIOUR[Zone.RED]
 
+    def behaviour(self) -> dict[Zone, Behaviour]:
+        """By zone."""
+        return {Zone.GREEN: "run", Zone.YELLOW: self.yellow, Zone.ORANGE: self.orange, Zone.RED: self.red}
+
 
 class Account(Model):
     """A cloud subscription or key. Its concurrency is how many sessions may be live on it, over all machines."""
@@ -160,6 +146,9 @@ class Fleet(Model):
     accounts: Mapping[Name, Account] = Field(default_factory=dict)
     pools: Mapping[Name, Pool] = Field(default_factory=dict)
     models: Mapping[Name, FleetModel] = Field(min_length=1)
+    notify: Mapping[Name, Channel] | None = Field(
+        None, description="Who is told of what; without this part, what an earlier file said stays."
+    )
 
     def server_of(self, model: str) -> Account | Pool:
         """The account or pool that serves a model (validated files always have one)."""

@@ -75,6 +75,16 @@ class JobSpec(Model):
     limits: Limits
     params: Mapping[str, float | int | str] = Field(default_factory=dict, description="Swept values of this cell.")
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles whose models the loop asks."""
+        return roles_of(self.loop)
+
+    @property
+    def agent_kind(self) -> str:
+        """Agent, loop and models: what makes runs alike in time and tokens, whatever their limits and versions."""
+        return agent_kind(self.agent, self.loop, {role: model.name for role, model in self.models.items()})
+
     def needs(self) -> tuple[str, ...]:
         """The resources of which an attempt takes one slot each when it begins, sorted.
 
@@ -85,7 +95,16 @@ class JobSpec(Model):
         """
         if self.loop == "external":
             return tuple(sorted({model.resource for model in self.models.values()}))
-        roles = ("build",) if self.loop == "single" else ("reasoning", "build")
-        first = self.models[roles[0]].resource
-        used = (self.models[role] for role in roles)
+        first = self.models[self.roles[0]].resource
+        used = (self.models[role] for role in self.roles)
         return tuple(sorted({first, *(model.resource for model in used if model.lease == "attempt")}))
+
+
+def roles_of(loop: str) -> tuple[str, ...]:
+    """The roles whose models a loop asks."""
+    return ("build",) if loop == "single" else ("reasoning", "build")
+
+
+def agent_kind(agent: str, loop: str, models: Mapping[str, str]) -> str:
+    """As `JobSpec.agent_kind`, from the names of the models by role."""
+    return f"{agent} ({loop}) with {' and '.join(dict.fromkeys(models[role] for role in roles_of(loop)))}"

@@ -179,13 +179,12 @@ def profile_identity(spec: JobSpec, prompts_hash: str) -> Json:
     The resource is part of a model: the same weights on another machine are another profile. Prices are not:
     runs can be priced again.
     """
-    roles = ("build",) if spec.loop == "single" else ("reasoning", "build")
     loop: Json = {"kind": spec.loop, **{name: getattr(spec, name) for name in LOOP_PARAMETERS[spec.loop]}}
     return {
         "agent": spec.agent,
         "agent_version": spec.agent_version,
         "command": _command_identity(spec.command) if spec.command else None,
-        "models": {role: _model_identity(spec.models[role]) for role in roles},
+        "models": {role: _model_identity(spec.models[role]) for role in spec.roles},
         "loop": loop,
         "prompts": {"built_in": prompts_hash, "own": _digests(spec.prompts)} if spec.prompts else prompts_hash,
         "limits": spec.limits.model_dump(mode="json"),

@@ -84,7 +84,7 @@ def standing(spec: WindowSpec, statement: Statement | None, entries: Sequence[En
     start, end = _bounds(spec, statement, now)
     stated = _stated(spec, statement, now)
     inside = [entry for entry in entries if entry.at > start]
-    counted = _counted(spec, inside)
+    counted = used_of(spec, inside)
     used = _larger(stated, counted)
     since = start if spec.kind == "fixed" else min((entry.at for entry in inside), default=None)
     burn = _burn(spec, used, None if since is None else now - since)
@@ -107,7 +107,7 @@ def falls_below(
     start, end = _bounds(spec, statement, now)
     stated = _stated(spec, statement, now)
     inside = [entry for entry in entries if entry.at > start]
-    counted = _counted(spec, inside)
+    counted = used_of(spec, inside)
     if stated is None and counted is None:
         return None
     moments = [now]
@@ -143,7 +143,8 @@ def _ends_at(spec: WindowSpec, statement: Statement) -> float:
     return latest if statement.resets_at is None else min(statement.resets_at, latest)
 
 
-def _counted(spec: WindowSpec, entries: Sequence[Entry]) -> int | None:
+def used_of(spec: WindowSpec, entries: Sequence[Entry]) -> int | None:
+    """The share that these entries use of a window, by the limit that they come nearest to; None without a limit."""
     shares = []
     if spec.tokens is not None:
         shares.append(sum(entry.tokens or 0 for entry in entries) * WHOLE // spec.tokens)
@@ -181,7 +182,7 @@ def _rolled_below(spec: WindowSpec, entries: Sequence[Entry], share_ppm: int, no
     low, high = 0, len(entries)  # how many of the oldest must go: none is not enough, all is
     while high - low > 1:
         middle = (low + high) // 2
-        if (_counted(spec, entries[middle:]) or 0) < share_ppm:
+        if (used_of(spec, entries[middle:]) or 0) < share_ppm:
             high = middle
         else:
             low = middle

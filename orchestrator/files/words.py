@@ -15,7 +15,7 @@ _MAX_FOUND = 60
 _MAX_NAMES = 40
 _USER_INFO = re.compile(r"//[^/@\s]*@")
 # Values that may be secrets are never repeated, not even to the one who wrote them: faults end up in logs.
-_SECRET_FIELDS = frozenset({"key", "env"})
+_SECRET_FIELDS = frozenset({"key", "env", "url", "token", "secret", "password"})
 
 _WORDS: Mapping[str, tuple[str, str]] = {
     "missing": ("is missing", ""),

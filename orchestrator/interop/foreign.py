@@ -35,7 +35,10 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How a run ended, and what it took; None is unknown. `check` is what judged its work, with a reason."""
+    """How a run ended, and what it took; None is unknown. `check` is what judged its work, with a reason.
+
+    `total_tokens` is for those who tell the sum alone, and not of what.
+    """
 
     outcome: Outcome
     detail: str
@@ -44,6 +47,8 @@ class Ended:
     wall_seconds: float | None = None
     working_seconds: float | None = None
     usage: TokenUsage = field(default_factory=TokenUsage)
+    total_tokens: int | None = None
+    stage: str = "run"
     list_cost_usd_micros: int | None = None
     check: tuple[CheckStatus, str] | None = None
 
@@ -107,7 +112,7 @@ def _stage(arm: Arm, ended: Ended, began: datetime) -> ImportedStage:
     model = arm.reasoning if arm.reasoning == arm.build else f"{arm.reasoning} + {arm.build}"
     values = {
         "ordinal": 1,
-        "stage": "run",
+        "stage": ended.stage,
         "role": "reasoning",
         "agent": arm.agent[:64],
         "model_asked": model,
@@ -116,7 +121,9 @@ def _stage(arm: Arm, ended: Ended, began: datetime) -> ImportedStage:
         "ended_at": ended.ended_at,
         "input_tokens": ended.usage.input,
         "output_tokens": ended.usage.output,
-        "stream_total_tokens": ended.usage.total,
+        "cache_read_tokens": ended.usage.cache_read,
+        "cache_write_tokens": ended.usage.cache_write,
+        "stream_total_tokens": ended.total_tokens if ended.usage.total is None else ended.usage.total,
         "cost_usd_micros": ended.list_cost_usd_micros,
         "outcome": None if ended.outcome is Outcome.COMPLETE else ended.outcome,
         "resumed": False,

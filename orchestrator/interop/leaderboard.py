@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from orchestrator.domain.untyped import count, number, usd_micros
 from orchestrator.interop.findings import Finding
 from orchestrator.interop.foreign import UNKNOWN
 from orchestrator.interop.leaderboard_file import Board, Entry
+from orchestrator.interop.moments import read_moment
 from orchestrator.interop.tally import Tally
 
 # A run that tried fewer of the tasks than this is not compared: nobody knows whether it met the easy ones.
@@ -17,6 +18,8 @@ _COMPARABLE_SHARE = 0.9
 _RATE_POINTS = 0.1
 # More jobs than this of one entry are a slip of the pen, not a benchmark.
 _MAX_TASKS = 100_000
+# A year for one task is one too.
+_MAX_SECONDS = 366 * 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +176,7 @@ def _seconds(entry: Entry, ran: int, tally: Tally) -> float | None:
     minutes = number(_data(entry), "wall_min")
     if each is None and minutes is not None:
         each = minutes * 60 / ran
-    if each is None or each <= 0:
+    if each is None or not 0 < each < _MAX_SECONDS:
         tally.note("time_unknown", entry.where, "{rows} entries say no duration", "unknown")
         return None
     return each * ran
@@ -188,11 +191,11 @@ def _tokens(entry: Entry, key: str, tally: Tally) -> int | None:
 
 
 def _date(entry: Entry, tally: Tally) -> datetime | None:
-    try:
-        return datetime.fromisoformat(_word(entry, "date") or "").replace(tzinfo=UTC)
-    except ValueError:
+    """A day, which has no zone."""
+    told = read_moment(_word(entry, "date") or "", "date", entry.where, Tally())
+    if told is None:
         tally.note("date_unknown", entry.where, "{rows} entries have no date", "1970-01-01")
-        return None
+    return told
 
 
 def _check_pair(pair: Entry, tally: Tally) -> None:

@@ -74,7 +74,14 @@ def _csv(path: Path, columns: Sequence[Column], rows: Rows) -> int:
     return count
 
 
+# A spreadsheet takes a text that begins so for a formula, and runs it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
 def _text(value: Any) -> Any:
+    if isinstance(value, str):
+        # A quote before it makes it text; one that stands there already gets another, so that no two are alike.
+        return f"'{value}" if value.lstrip("'").startswith(_FORMULA) else value
     if isinstance(value, bool):
         return "true" if value else "false"
     return value.isoformat() if isinstance(value, datetime) else value

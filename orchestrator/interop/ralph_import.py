@@ -1,7 +1,6 @@
 """Reading ralph's files from disk and writing ours: the shell around `ralph_conf` and `ralph_experiment`."""
 
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +9,13 @@ from orchestrator.domain.errors import Conflict, Fault, InvalidInput, NotFound, 
 from orchestrator.domain.experiment import is_remote
 from orchestrator.files import load_experiment
 from orchestrator.interop.findings import Finding
+from orchestrator.interop.input_file import read_file
 from orchestrator.interop.ralph_conf import read_conf
 from orchestrator.interop.ralph_experiment import Files, to_files
 from orchestrator.interop.ralph_ledger import Ledger, read_ledger
 from orchestrator.interop.ralph_profiles import NO_PROFILES, read_profiles
 from orchestrator.scheduling.submit import ask_machine
 from orchestrator.settings import child_environment
-
-# Such files are typed by hand; whatever is larger is something else.
-_LIMIT_BYTES = 1024 * 1024
 
 
 def import_conf(
@@ -41,25 +38,6 @@ def import_conf(
     known = read_profiles(read_file(profiles), str(profiles)) if profiles else NO_PROFILES
     made = to_files(conf, known, name=name, source=file.name, told=profiles is not None, home=home, harness=harness)
     return Files(experiment=made.experiment, fleet=made.fleet, findings=(*findings, *made.findings))
-
-
-def read_file(path: Path) -> str:
-    """A small text file. Raises NotFound or InvalidInput that says what is wrong with it."""
-    try:
-        about = path.stat()
-        regular = stat.S_ISREG(about.st_mode)  # a pipe or device may never end
-        data = path.read_bytes() if regular and about.st_size <= _LIMIT_BYTES else None
-    except OSError as error:
-        raise NotFound(f"{path}: {error.strerror}") from None
-    if not regular:
-        raise InvalidInput([Fault(file=str(path), field="", message="is no regular file")])
-    if data is None:
-        raise InvalidInput([Fault(file=str(path), field="", message=f"is larger than {_LIMIT_BYTES} bytes")])
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InvalidInput([Fault(file=str(path), field="", message="is not UTF-8 text", line=line)]) from None
 
 
 def write_files(made: Files, folder: Path, *, force: bool) -> Path:

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from orchestrator.domain.check import CheckStatus
@@ -13,6 +13,7 @@ from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.untyped import usd_micros
 from orchestrator.domain.usage import TokenUsage
 from orchestrator.interop.foreign import UNKNOWN, Arm, Ended, Rows
+from orchestrator.interop.moments import read_moment
 from orchestrator.interop.tally import Tally
 from orchestrator.interop.trials_file import Line, Row
 from orchestrator.storage.imports import ImportedRun
@@ -126,8 +127,8 @@ def _arm(experiment: str, row: Row) -> Arm:
 def read_trial(row: Row, where: str, tally: Tally) -> Ended:
     """How a trial ended and what it took."""
     outcome, check, detail = _end(row, where, tally)
-    started, ended = _moment(row, "started", where, tally), _moment(row, "ended", where, tally)
-    began, done = _moment(row, "agent_started", where, tally), _moment(row, "agent_ended", where, tally)
+    names = ("started", "ended", "agent_started", "agent_ended")
+    started, ended, began, done = (read_moment(row.get(name, ""), name, where, tally) for name in names)
     return Ended(
         outcome=outcome,
         detail=detail,
@@ -173,21 +174,6 @@ def _end(row: Row, where: str, tally: Tally) -> _End:
     return _End(outcome, check, mode if mode != "unset" else "")
 
 
-def _moment(row: Row, key: str, where: str, tally: Tally) -> datetime | None:
-    text = row.get(key, "").strip()
-    if not text:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        tally.note("no_time", where, f"{{rows}} rows have a time in '{key}' that cannot be read", "unknown")
-        return None
-    if found.tzinfo is None:
-        tally.note("no_time_zone", where, f"{{rows}} rows have no time zone in '{key}'", "UTC")
-        return found.replace(tzinfo=UTC)
-    return found
-
-
 def _seconds(start: datetime | None, end: datetime | None, where: str, tally: Tally) -> float | None:
     if start is None or end is None:
         tally.note("time_unknown", where, "{rows} durations (of the trial, or of its agent) are not told", "unknown")
@@ -227,7 +213,8 @@ def _cost(row: Row, where: str, tally: Tally) -> int | None:
         tally.note("cost_unknown", where, "{rows} rows say no cost", "unknown")
         return None
     try:
-        cost = usd_micros(float(text))
+        # Python alone reads 1_000 as a number.
+        cost = None if "_" in text else usd_micros(float(text))
     except ValueError:
         cost = None
     if cost is None:

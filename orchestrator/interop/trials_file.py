@@ -1,16 +1,12 @@
 """Tables of trials as rows: CSV, compressed or not, read as it streams by, a million lines and more."""
 
 import csv
-import gzip
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
-from io import TextIOWrapper
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import NamedTuple
 
-from orchestrator.domain.errors import Fault, InvalidInput, NotFound
 from orchestrator.domain.untyped import storable
+from orchestrator.interop.input_file import MIB, refused, text_lines
 from orchestrator.interop.tally import Tally
 
 _NEEDED = ("submission", "task", "resolved")
@@ -20,6 +16,8 @@ _OPTIONAL = (
 )
 # A field of a table of results; a quote that never closes would otherwise swallow the rest of the file.
 _MAX_FIELD_CHARS = 131_072
+# A row may go over many lines, and of many fields.
+_MAX_ROW_CHARS = MIB
 
 Row = Mapping[str, str]
 
@@ -31,48 +29,52 @@ class Line(NamedTuple):
     row: Row
 
 
+def check_whole(path: Path) -> None:
+    """Read a table to its end, so that one which is damaged somewhere is refused before any of it is stored.
+
+    Raises what `read_lines` does.
+    """
+    for _ in read_lines(path, Tally()):
+        pass
+
+
 def read_lines(path: Path, tally: Tally) -> Iterator[Line]:
     """The rows of a CSV file, which may be compressed. Rows that do not fit the header are noted and left out.
 
     Raises NotFound, and InvalidInput for what is no such table.
     """
-    try:
-        raw = path.open("rb")
-    except OSError as error:
-        raise NotFound(f"{path}: {error.strerror}") from None
-    with closing(raw):
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        stream = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if packed else raw
-        try:
-            yield from _rows(TextIOWrapper(stream, "utf-8-sig", newline=""), path, tally)
-        except UnicodeDecodeError:
-            raise _refused(path, "is not UTF-8 text") from None
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            text = f"its compressed data is damaged: {error}; import again when it is whole"
-            raise _refused(path, text) from None
-        except OSError as error:
-            raise NotFound(f"{path}: {error.strerror or error}") from None
-
-
-def _rows(text: Iterable[str], path: Path, tally: Tally) -> Iterator[Line]:
     csv.field_size_limit(_MAX_FIELD_CHARS)
-    reader = csv.reader(text, strict=True)
+    lines = _RowsOfLines(text_lines(path))
+    reader = csv.reader(lines, strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         missing = [name for name in _NEEDED if name not in header]
         if missing or len(set(header)) < len(header):
             what = f"has no column {', '.join(missing)}" if missing else "has a column twice"
-            raise _refused(path, f"{what}; needed: {', '.join(_NEEDED)}, read: {', '.join(_OPTIONAL)}", 1)
+            raise refused(path, f"{what}; needed: {', '.join(_NEEDED)}, read: {', '.join(_OPTIONAL)}", 1)
         for cells in reader:
+            lines.chars = 0
             if len(cells) == len(header):
                 yield Line(reader.line_num, dict(zip(header, map(storable, cells), strict=True)))
             elif cells:
                 found = f"{{rows}} rows have {len(cells)} fields, and the header {len(header)}"
                 tally.note("torn_row", f"{path.name}:{reader.line_num}", found, "left out")
     except csv.Error as error:
-        raise _refused(path, f"is no CSV: {error}; import again when that is mended", reader.line_num) from None
+        raise refused(path, f"is no CSV: {error}; import again when that is mended", reader.line_num) from None
 
 
-def _refused(path: Path, message: str, line: int | None = None) -> InvalidInput:
-    return InvalidInput([Fault(file=str(path), field="", message=message, line=line)])
+class _RowsOfLines:
+    """Lines for a reader of CSV, `chars` of which were taken since somebody set it back to 0: a row has an end."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines, self.chars = lines, 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.chars += len(line)
+        if self.chars > _MAX_ROW_CHARS:
+            raise csv.Error(f"a row of more than {_MAX_ROW_CHARS} characters")
+        return line

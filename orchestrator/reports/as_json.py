@@ -12,6 +12,7 @@ from orchestrator.analysis.study import Study
 from orchestrator.analysis.summary import VariantSummary
 from orchestrator.domain.base import Model
 from orchestrator.reports.options import ReportOptions
+from orchestrator.reports.table import Table
 from orchestrator.reports.words import AGENT_TEXT_LIMIT, foreign_text, one_line
 
 SCHEMA = "bakeoff-report/1"
@@ -29,14 +30,20 @@ _NAMES = {"case", "path", "replaced"}
 def document(study: Study, options: ReportOptions) -> dict[str, Json]:
     """The document as JSON values. Unknown is null. Texts of agents are null unless asked for."""
     evidence = study.evidence
-    checks = group_checks(evidence.checks)
-    stages = by_job(evidence.stages)
-    cases, changes = by_job(evidence.cases), by_job(evidence.changes)
-    return {
+    head: dict[str, Json] = {
         "schema": SCHEMA,
         "experiment": evidence.experiment,
         "generated_at": evidence.generated_at.isoformat(),
         "verdict": list(study.verdict),
+        "memo": _plain(study.memo, options),
+    }
+    if options.memo_alone:
+        return head
+    checks = group_checks(evidence.checks)
+    stages = by_job(evidence.stages)
+    cases, changes = by_job(evidence.cases), by_job(evidence.changes)
+    return {
+        **head,
         "profiles": [_summary(study, entry) for entry in study.summaries],
         "recipes": _plain(evidence.profiles, options),
         "race": _plain(study.race, options),
@@ -62,6 +69,7 @@ def document(study: Study, options: ReportOptions) -> dict[str, Json]:
         "tampering": _plain(study.tampering, options),
         "protected_changes": _plain(study.changes[:MAX_CASES], options),
         "legacy_scores": _plain(study.legacy, options),
+        "estimates": _plain(study.foretold, options),
         "jobs": [
             {
                 **_job(job, checks.get(job.job_id, []), stages.get(job.job_id, []), options),
@@ -71,12 +79,20 @@ def document(study: Study, options: ReportOptions) -> dict[str, Json]:
             for job in evidence.jobs
         ],
         "machine_notes": _plain(evidence.notes, options),
+        "tasks_unnamed": evidence.tasks_unnamed,
+        "appendix": [_table(table) for table in options.appendix],
     }
 
 
 def render(study: Study, options: ReportOptions) -> str:
     """The document as text, keys in a fixed order, ending with a newline."""
     return json.dumps(document(study, options), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _table(table: Table) -> Json:
+    rows: list[Json] = [list(row) for row in table.rows]
+    columns: list[Json] = list(table.columns)
+    return {"key": table.key, "title": table.title, "columns": columns, "rows": rows, "note": table.note}
 
 
 def _summary(study: Study, entry: VariantSummary) -> Json:

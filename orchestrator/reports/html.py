@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from orchestrator.analysis.judge import group_checks
 from orchestrator.analysis.rows import StageRow, by_job
 from orchestrator.analysis.study import Study
-from orchestrator.reports import tables, words
+from orchestrator.reports import memo, tables, words
 from orchestrator.reports.html_parts import (
     cell_views,
     comparison_bars,
@@ -67,6 +67,8 @@ def render(study: Study, options: ReportOptions) -> str:
             study=study,
             evidence=evidence,
             options=options,
+            memo_ladder=memo.ladder(study),
+            memo_parts=memo.parts(study),
             bars=comparison_bars(study),
             facts=profile_facts(study),
             wide=scatter(points, 760, 400, [point.label for point in points]),
@@ -82,7 +84,7 @@ def render(study: Study, options: ReportOptions) -> str:
             no_stages=ShownStages(),
             job_cases=by_job(evidence.cases),
             job_changes=by_job(evidence.changes),
-            tables={table.key: table for table in tables.all_tables(study)},
+            tables={table.key: table for table in tables.all_tables(study, options)},
         )
     )
 

@@ -14,6 +14,8 @@ from rich.text import Text
 
 from orchestrator.domain.durations import format_duration
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
+from orchestrator.reports.eta import Eta
+from orchestrator.reports.gauges import Gauge, gauge_lines
 from orchestrator.reports.symbols import Symbol, symbol
 from orchestrator.reports.words import one_line, tokens
 
@@ -74,18 +76,20 @@ class LiveResource:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveView:
-    """Everything that is shown at one moment. `eta_seconds` None is unknown."""
+    """Everything that is shown at one moment. `eta` is None where nobody asked for it, and when nothing is open."""
 
     experiment: str
     now: datetime
     jobs: tuple[LiveJob, ...]
     resources: tuple[LiveResource, ...] = ()
-    eta_seconds: float | None = None
+    eta: Eta | None = None
+    gauges: tuple[Gauge, ...] = ()
 
 
 def render(view: LiveView, height: int = DEFAULT_HEIGHT) -> RenderableType:
     """The whole picture for a terminal of `height` lines (as long as lines need not be folded)."""
-    room = max(6, height - 12)  # what headline, headers, reasons, slots and legend leave
+    # What headline, headers, reasons, slots, windows and legend leave.
+    room = max(6, height - 12 - min(len(view.gauges), 7))
     rows = max(3, room * 3 // 5)
     parts: list[RenderableType] = [_headline(view)]
     if view.jobs:
@@ -98,6 +102,8 @@ def render(view: LiveView, height: int = DEFAULT_HEIGHT) -> RenderableType:
         parts.append(waiting)
     if view.resources:
         parts.append(_resources(view))
+    if (windows := gauge_lines(view.gauges, view.now)) is not None:
+        parts.append(windows)
     parts.append(_legend(view))
     return Group(*parts)
 
@@ -142,7 +148,7 @@ def _headline(view: LiveView) -> Text:
     text = Text(one_line(view.experiment, 80), style="bold")
     text.append(f"  {final} of {len(view.jobs)} jobs ended", style="not bold")
     if final < len(view.jobs):
-        text.append(f" · ETA {format_duration(view.eta_seconds)}", style="not bold")
+        text.append(f" · ETA {view.eta.text() if view.eta else 'unknown'}", style="not bold")
     text.append(f" · {view.now:%H:%M:%S}", style="not bold dim")
     text.append(f"\n{count_text(view.jobs)}", style="not bold")
     return text

@@ -12,7 +12,7 @@ def plain_lines(previous: LiveView | None, current: LiveView) -> list[str]:
     """What changed between two views: state, stage or reason of waiting. Nothing changed = no lines.
 
     The first view is one line of counts and the jobs that are under way. At most `MAX_LINES` changes are spelled
-    out, ends first, then what runs; the rest is counted in one more line.
+    out, ends first, then what runs; the rest is counted in one more line. Where a job ended, the ETA follows.
     """
     stamp = f"{current.now:%H:%M:%S}"
     if previous is None:
@@ -29,9 +29,15 @@ def plain_lines(previous: LiveView | None, current: LiveView) -> list[str]:
         counts = Counter(job.state.value for job in rest)
         told = ", ".join(f"{count} {state}" for state, count in counts.most_common())
         lines.append(f"{stamp} and {len(rest)} more changes: {told}")
+    if previous is not None and current.eta is not None and _finals(current) != _finals(previous):
+        lines.append(f"{stamp} {_finals(current)} of {len(current.jobs)} ended, ETA {current.eta.text()}")
     if previous is not None and _ended(current) and not _ended(previous):
         lines.append(f"{stamp} all jobs have ended: {count_text(current.jobs)}")
     return lines
+
+
+def _finals(view: LiveView) -> int:
+    return sum(job.state in FINAL_JOB_STATES for job in view.jobs)
 
 
 def _told(job: LiveJob) -> tuple[str, str, str]:

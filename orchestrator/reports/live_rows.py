@@ -1,25 +1,24 @@
-"""The live view's values from the database, with an estimate of what is left."""
+"""The live view's values from the database."""
 
-from collections import defaultdict
-from collections.abc import Sequence
 from datetime import datetime
-from statistics import mean
 
 from orchestrator.analysis.judge import group_checks, is_solved
 from orchestrator.analysis.rows import JobRow, StageRow
 from orchestrator.domain.order import is_resource
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
+from orchestrator.reports.eta import Foreteller
+from orchestrator.reports.gauges import gauges
 from orchestrator.reports.live import LiveJob, LiveResource, LiveView
 from orchestrator.scheduling.why import waiting_reason
 from orchestrator.storage import live as store
-from orchestrator.storage.dispatch import Slots
 from orchestrator.storage.engine import Database
 from orchestrator.storage.evidence import load_evidence
 from orchestrator.storage.machines import closed_resources
+from orchestrator.storage.quota import quotas
 
 
-def live_view(database: Database, experiment: str, now: datetime) -> LiveView:
-    """Where everything stands. Raises NotFound for an unknown experiment."""
+def live_view(database: Database, experiment: str, now: datetime, foreteller: Foreteller | None = None) -> LiveView:
+    """Where everything stands, with an ETA from the `foreteller`. Raises NotFound for an unknown experiment."""
     evidence = load_evidence(database, experiment, now, with_cases=False)
     checks = group_checks(evidence.checks)
     current: dict[int, StageRow] = {}
@@ -59,7 +58,8 @@ def live_view(database: Database, experiment: str, now: datetime) -> LiveView:
             for name, slot in sorted(slots.items())
             if is_resource(name)
         ),
-        eta_seconds=eta_seconds(evidence.jobs, needs, slots, now),
+        eta=foreteller.at(now) if foreteller else None,
+        gauges=gauges(quotas(database, now)),
     )
 
 
@@ -84,30 +84,3 @@ def _elapsed(job: JobRow, now: datetime) -> float | None:
     if job.started_at is None:
         return None
     return ((job.ended_at or now) - job.started_at).total_seconds()
-
-
-def eta_seconds(
-    jobs: Sequence[JobRow], needs: dict[int, tuple[str, ...]], slots: dict[str, Slots], now: datetime
-) -> float | None:
-    """Seconds until the busiest resource is through, by the mean duration of ended jobs; None without any.
-
-    A lower bound: it assumes that slots are never idle.
-    """
-    seen: dict[str, list[float]] = defaultdict(list)
-    for job in jobs:
-        if job.state in FINAL_JOB_STATES and job.wall_seconds is not None:
-            seen[job.profile].append(job.wall_seconds)
-    everything = [seconds for durations in seen.values() for seconds in durations]
-    if not everything:
-        return None
-    capacity = {name: slot.total for name, slot in slots.items() if is_resource(name)}
-    load: dict[str, float] = defaultdict(float)
-    for job in jobs:
-        if job.state in FINAL_JOB_STATES:
-            continue
-        expected = mean(seen[job.profile] or everything)
-        if job.state is JobState.RUNNING:
-            expected = max(0.0, expected - (_elapsed(job, now) or 0.0))
-        for resource in needs.get(job.job_id, ()):
-            load[resource] += expected
-    return max((seconds / max(1, capacity[name]) for name, seconds in load.items() if name in capacity), default=0.0)

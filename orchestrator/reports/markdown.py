@@ -4,6 +4,8 @@ import re
 
 from orchestrator.analysis.judge import SOLVED, end_word, group_checks
 from orchestrator.analysis.study import Study
+from orchestrator.reports.memo import ladder
+from orchestrator.reports.memo import parts as memo_parts
 from orchestrator.reports.options import ReportOptions
 from orchestrator.reports.table import Table
 from orchestrator.reports.tables import all_tables
@@ -19,13 +21,27 @@ def render(study: Study, options: ReportOptions) -> str:
     evidence = study.evidence
     parts = [f"# {escape(evidence.experiment)}", f"As of {evidence.generated_at:%Y-%m-%d %H:%M %Z}."]
     parts.append("## Verdict\n\n" + "\n".join(f"- {escape(sentence, 1000)}" for sentence in study.verdict))
-    parts.extend(_table(table) for table in all_tables(study))
+    parts.append(_memo(study))
+    if options.memo_alone:
+        return "\n\n".join(parts) + "\n"
+    tables = all_tables(study, options)
+    parts.extend(_table(table if options.everything else table.folded) for table in tables)
     if evidence.notes:
         notes = [f"- {escape(note.machine)}: {escape(note.text)}" for note in evidence.notes]
         parts.append("## Machines\n\n" + "\n".join(notes))
     if options.agent_text:
         parts.append(_agent_texts(study))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _memo(study: Study) -> str:
+    table = ladder(study)
+    head = _table(table) if table.rows else f"## {escape(table.title)}"
+    lists = [
+        f"### {escape(part.title)}\n\n" + "\n".join(f"- {escape(sentence, 1000)}" for sentence in part.sentences)
+        for part in memo_parts(study)
+    ]
+    return "\n\n".join([head, *lists])
 
 
 def escape(text: str, limit: int = 300) -> str:

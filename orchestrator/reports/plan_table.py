@@ -8,12 +8,24 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.domain.preflight import Answer
+from orchestrator.reports.plan_estimates import estimate_table
+from orchestrator.scheduling.estimates import PlanEstimates
 from orchestrator.scheduling.next_step import nobody_serves
 from orchestrator.scheduling.race_plan import race_plan
 from orchestrator.scheduling.submit import Plan
 
 # More rows than this are summed up by queue alone; --json has all of them.
 _MOST_ROWS = 200
+
+
+def print_expected(found: PlanEstimates, lines: Sequence[str]) -> None:
+    """Print what each job is expected to take, as far as anything is known, and these lines."""
+    console = Console()
+    if any(one.seconds or one.tokens or one.cost_usd_micros for _, one in found.jobs):
+        console.print("\n[bold]expected of each job[/]: mean, and where 8 of 10 such runs lie")
+        console.print(estimate_table(found))
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
 
 
 def print_plan(

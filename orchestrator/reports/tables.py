@@ -1,9 +1,21 @@
 """The tables of quality, and the list of all tables in reading order."""
 
+from collections.abc import Sequence
+
 from orchestrator.analysis.judge import Standing, word_standing
 from orchestrator.analysis.study import Study
 from orchestrator.analysis.summary import VariantSummary
-from orchestrator.reports import tables_checks, tables_race, tables_robust, tables_sure, tables_use
+from orchestrator.reports import (
+    tables_checks,
+    tables_estimates,
+    tables_pairs,
+    tables_race,
+    tables_robust,
+    tables_sure,
+    tables_tasks,
+    tables_use,
+)
+from orchestrator.reports.options import PLAIN, ReportOptions
 from orchestrator.reports.symbols import symbol
 from orchestrator.reports.table import Table
 from orchestrator.reports.words import duration, mean_of, money, share, spaced
@@ -21,7 +33,9 @@ def comparison(study: Study) -> Table:
                 f"{entry.solved}/{entry.jobs}",
                 rate_text(entry),
                 mean_of(entry.wall_seconds, "duration"),
-                duration(entry.wall_seconds.median) if entry.wall_seconds.known else "–",
+                "–"
+                if study.evidence.tasks_unnamed or not entry.wall_seconds.known
+                else duration(entry.wall_seconds.median),
                 mean_of(entry.rate_limit_wait_seconds, "duration"),
                 mean_of(entry.tokens_total, "tokens"),
                 mean_of(entry.cost_usd_micros, "money"),
@@ -96,6 +110,8 @@ def ends(study: Study) -> Table:
     words = {word for entry in study.summaries for word in entry.ends}
     total = {word: sum(entry.ends.get(word, 0) for entry in study.summaries) for word in words}
     ordered = sorted(words, key=lambda word: (_class_place(word), -total[word], word))
+    if len(study.labels) > _MAX_COLUMNS:
+        return _ends_of_many(study, ordered)
     rows = tuple(
         (
             f"{symbol(word).sign} {spaced(word)}",
@@ -112,6 +128,22 @@ def ends(study: Study) -> Table:
         rows=rows,
         numeric=frozenset(range(2, len(study.labels) + 3)),
         note="Only results are in the denominator of quality.",
+    )
+
+
+# More profiles than have room beside each other.
+_MAX_COLUMNS = 5
+
+
+def _ends_of_many(study: Study, words: Sequence[str]) -> Table:
+    """One row per variant, one column per kind of end."""
+    return Table(
+        key="ends",
+        title="How jobs ended",
+        columns=("profile", *(f"{spaced(word)} ({class_of(word)})" for word in words)),
+        rows=tuple((entry.label, *(str(entry.ends.get(word, "·")) for word in words)) for entry in study.summaries),
+        numeric=frozenset(range(1, len(words) + 1)),
+        note="In brackets what an end counts as. Only results are in the denominator of quality.",
     )
 
 
@@ -184,13 +216,14 @@ def advice(study: Study) -> Table:
     )
 
 
-def all_tables(study: Study) -> tuple[Table, ...]:
+def all_tables(study: Study, options: ReportOptions = PLAIN) -> tuple[Table, ...]:
     """Every table that has rows, in reading order."""
     made = (
         comparison(study),
         tables_race.race(study),
         tables_sure.certainty(study),
-        tables_sure.pairs(study),
+        tables_sure.passes(study),
+        tables_pairs.pairs(study, everything=options.everything),
         tables_sure.frontier(study),
         advice(study),
         denominators(study),
@@ -204,9 +237,13 @@ def all_tables(study: Study) -> tuple[Table, ...]:
         tables_use.stages(study),
         tables_use.times(study),
         tables_use.quota(study),
+        tables_tasks.efficiency(study),
         tables_use.tokens_by_kind(study),
         tables_use.coverage(study),
+        tables_estimates.estimates(study),
         tables_robust.scores(study),
         tables_use.legacy(study),
+        *options.appendix,
     )
-    return tuple(table for table in made if table.rows)
+    kept = {"comparison", "pairs"}  # what one looks for must be there, if only to say why there is no answer
+    return tuple(table for table in made if table.rows and (table.key in kept or not table.tells_nothing))

@@ -53,7 +53,7 @@ def _drift(found: Drift) -> str:
     change = f"{100 * found.change:+.0f}".replace("-", "−")
     halves = f"{percent(found.earlier)} solved, then {percent(found.later)}"
     word = "; later jobs fared otherwise" if found.p_value < 0.05 else ""
-    return f"{halves}; within profiles {change} points, {chance(found.p_value)}{word}"
+    return f"{halves}; within cells {change} points, {chance(found.p_value)}{word}"
 
 
 def scores(study: Study) -> Table:

@@ -1,20 +1,15 @@
-"""The tables of certainty: how sure each rate is, and which profiles the data tell apart."""
+"""The tables of certainty: how sure each rate is, what repeats give, and how sure the frontier is."""
 
 from orchestrator.analysis.arms import Certainty
 from orchestrator.analysis.frontier_odds import near_ties
-from orchestrator.analysis.intervals import Interval
-from orchestrator.analysis.paired import Pair
 from orchestrator.analysis.study import Study
-from orchestrator.analysis.verdict import chance
 from orchestrator.reports.table import Table
 from orchestrator.reports.words import money, share
 
-# Of 25 profiles there are 300 pairs; the JSON report has all of them.
-MAX_PAIRS = 60
-
 
 def certainty(study: Study) -> Table:
-    """One row per variant: standard errors, the interval for other targets, and what repeats give."""
+    """One row per variant: three standard errors and the interval for other targets."""
+    unnamed = study.evidence.tasks_unnamed
     return Table(
         key="certainty",
         title="How sure the rates are",
@@ -23,77 +18,78 @@ def certainty(study: Study) -> Table:
             "targets",
             "results",
             "solved",
-            "± same targets",
-            "± other targets",
-            "95 %",
-            "once",
-            "always",
+            "± same",
+            "± independent",
+            "± other",
+            "95 % other",
         ),
-        rows=tuple(_certain(entry) for entry in study.certainty),
-        numeric=frozenset(range(1, 9)),
-        note="± is one standard error in points, for new repeats on these targets and for other targets of the "
-        "same kind; 95 % is for other targets. Once and always: solved at least once (pass@k) and every time "
-        "(pass^k) in as many runs as every target has. – = too few repeats or targets to say.",
+        rows=tuple(_certain(entry, unnamed=unnamed) for entry in study.certainty),
+        numeric=frozenset(range(1, 8)),
+        note=_UNNAMED if unnamed else _ERRORS,
     )
 
 
-def _certain(entry: Certainty) -> tuple[str, ...]:
-    most = entry.passes[-1] if len(entry.passes) > 1 else None
+_ERRORS = (
+    "± is one standard error in points: for new repeats on the same targets, if every result were a target of its "
+    "own, and for other targets of the same kind, which is the one to quote; 95 % is for those, too. – = too few "
+    "repeats or targets to say."
+)
+_UNNAMED = (
+    "± is one standard error in points. The source tells how many tasks were solved and not which: each result "
+    "is a task of its own, profiles are compared as if their tasks were independent, and nobody can say what repeats "
+    "would give."
+)
+
+
+def _certain(entry: Certainty, *, unnamed: bool) -> tuple[str, ...]:
+    errors = entry.errors
     return (
         entry.label,
-        str(entry.targets),
+        "–" if unnamed else str(entry.targets),
         str(entry.results),
-        share(entry.errors.rate),
-        _points(entry.errors.within),
-        _points(entry.errors.clustered) if entry.by_target else "–",
+        f"{100 * errors.rate:.2f} %",
+        _points(errors.within),
+        _points(errors.independent),
+        _points(errors.clustered) if entry.by_target else "–",
         "–" if entry.by_target is None else f"{100 * entry.by_target.low:.0f}–{100 * entry.by_target.high:.0f}",
-        "–" if most is None else f"{share(most.at_least_once)} in {most.k}",
-        "–" if most is None else f"{share(most.every_time)} in {most.k}",
     )
 
 
 def _points(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
+    return "–" if value is None else f"{100 * value:.2f}"
 
 
-def pairs(study: Study) -> Table:
-    """Two profiles a row, the best first."""
-    shown = study.pairs[:MAX_PAIRS]
-    rest = len(study.pairs) - len(shown)
+def passes(study: Study) -> Table:
+    """What repeats give: two rows per variant, a column per number of runs; empty without repeats."""
+    found = {entry.label: {one.k: one for one in entry.passes} for entry in study.certainty if len(entry.passes) > 1}
+    runs = sorted({k for by_k in found.values() for k in by_k if k in _RUNS or k == max(by_k)})
+    rows = []
+    for label, by_k in found.items():
+        rows.append((label, "once (pass@k)", *(_exact(by_k[k].at_least_once) if k in by_k else "–" for k in runs)))
+        rows.append((label, "always (pass^k)", *(_exact(by_k[k].every_time) if k in by_k else "–" for k in runs)))
     return Table(
-        key="pairs",
-        title="Profiles two by two",
-        columns=("first", "second", "common targets", "first : second better", "difference (95 %)", "p", "the data"),
-        rows=tuple(_pair(one) for one in shown),
-        numeric=frozenset(range(2, 6)),
-        note="On targets that both have results on, each counted once. p is exact or by sign flips of targets, with "
-        "Holm's correction over all pairs; intervals are those of one pair alone."
-        + (f" {rest} more pairs are in the JSON report." if rest else ""),
+        key="passes",
+        title="What repeats give",
+        columns=("profile", "solved in k runs", *(f"k = {k}" for k in runs)),
+        rows=tuple(rows),
+        numeric=frozenset(range(2, 2 + len(runs))),
+        note="Mean percentage of the targets that is solved at least once, and every time, in k runs; both unbiased. "
+        "k goes as far as every target has results.",
     )
 
 
-def _pair(one: Pair) -> tuple[str, ...]:
-    bare = (one.first, one.second, str(one.targets), f"{one.first_better} : {one.second_better}")
-    if one.difference is None or one.p_corrected is None:
-        return (*bare, "–", "–", f"cannot say: {one.refusal}")
-    return (*bare, _range(one.difference, one.interval), chance(one.p_corrected)[2:], pair_words(one))
+# Of many repeats, the numbers that people ask for.
+_RUNS = frozenset({1, 2, 3, 4, 5, 10, 20, 50, 100})
 
 
-def pair_words(one: Pair) -> str:
-    """`a is better`, or that they are not told apart."""
-    if not one.apart:
-        return "do not tell them apart"
-    return f"{one.first if (one.difference or 0.0) > 0 else one.second} is better"
-
-
-def _range(difference: float, interval: Interval | None) -> str:
-    bounds = "" if interval is None else f" ({100 * interval.low:+.0f} to {100 * interval.high:+.0f})"
-    return f"{100 * difference:+.0f}{bounds}".replace("-", "−")
+def _exact(share: float) -> str:
+    """Percentages as published: three decimals where there are as many."""
+    return f"{100 * share:.3f}".rstrip("0").rstrip(".")
 
 
 def frontier(study: Study) -> Table:
-    """Ranked variants of known cost: on the frontier or not, and how often on other targets. Empty below two."""
-    found = study.frontier_odds if len(study.frontier_odds) > 1 else ()
+    """Ranked variants of known cost, the frontier's members first, and how often each is one. Empty below two."""
+    found = sorted(study.frontier_odds, key=lambda one: not one.on_frontier) if len(study.frontier_odds) > 1 else ()
     return Table(
         key="frontier",
         title="Cost against quality",
@@ -109,5 +105,11 @@ def frontier(study: Study) -> Table:
             for one in found
         ),
         numeric=frozenset({1, 2, 4}),
-        note=" ".join(("Resamples draw targets anew; costs are held.", *near_ties(found))),
+        note=" ".join((_DRAWN[study.evidence.tasks_unnamed], *near_ties(found))),
     )
+
+
+_DRAWN = {
+    False: "Resamples draw targets anew; costs are held.",
+    True: "Resamples draw the number of solved tasks of each profile on its own; costs are held.",
+}

@@ -1,6 +1,7 @@
 """The report for a terminal: the verdict, then the tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -8,25 +9,62 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from orchestrator.analysis.study import Study
+from orchestrator.reports.memo import ladder
+from orchestrator.reports.memo import parts as memo_parts
+from orchestrator.reports.options import PLAIN, ReportOptions
 from orchestrator.reports.table import Table
 from orchestrator.reports.tables import all_tables, short_comparison
 from orchestrator.reports.tables_checks import checks
 from orchestrator.reports.words import one_line
 
+# Cells that one reads as blocks, a line each; of a larger table that does not fit, only a word is said.
+_MAX_BLOCK_CELLS = 100
 
-def render(study: Study, width: int = 100) -> RenderableType:
+
+def render(study: Study, width: int = 100, options: ReportOptions = PLAIN) -> RenderableType:
     """The whole report. A table that would not fit `width` columns is shown as one block per row."""
-    return _report(study, all_tables(study), width)
+    if options.memo_alone:
+        return Group(*_head(study), *_memo(study, width))
+    tables = all_tables(study, options)
+    return _report(study, tables if options.everything else [_readable(study, one, width) for one in tables], width)
+
+
+def _readable(study: Study, table: Table, width: int) -> Table:
+    """A table that fits, or is short; a line about it where it is neither."""
+    found = table.folded
+    if _least_width(found) <= width:
+        return found
+    if table.key == "comparison":
+        return short_comparison(study).folded
+    if len(found.rows) * len(found.columns) <= _MAX_BLOCK_CELLS:
+        return found
+    size = f"{len(table.rows):,} rows of {len(table.columns)} columns"
+    note = f"{size}: too many for this width; `--all` prints them, `--html` and `--markdown` have them as a table."
+    return replace(found, columns=("",), rows=((note,),), note="")
 
 
 def render_short(study: Study, width: int = 100) -> RenderableType:
     """What fits on a screen when a run has ended: the verdict, who solved what, and which checks told."""
-    return _report(study, (short_comparison(study), checks(study)), width)
+    return _report(study, (short_comparison(study), checks(study)), width, memo=False)
 
 
-def _report(study: Study, tables: Sequence[Table], width: int) -> RenderableType:
-    parts: list[RenderableType] = [Text(one_line(study.evidence.experiment), style="bold"), Text()]
-    parts.extend(Padding(Text(sentence), (0, 0, 0, 0)) for sentence in study.verdict)
+def _head(study: Study) -> list[RenderableType]:
+    title = Text(one_line(study.evidence.experiment), style="bold")
+    return [title, Text(), *(Padding(Text(sentence), (0, 0, 0, 0)) for sentence in study.verdict)]
+
+
+def _memo(study: Study, width: int) -> Iterator[RenderableType]:
+    table = ladder(study)
+    yield from (Text(), Text(table.title, style="bold"))
+    if table.rows:
+        yield from (_table(table, width), Text(table.note, style="dim"))
+    for part in memo_parts(study):
+        yield Text(part.title, style="dim")
+        yield from (Padding(Text(one_line(f"• {sentence}", 1000)), (0, 0, 0, 2)) for sentence in part.sentences)
+
+
+def _report(study: Study, tables: Sequence[Table], width: int, *, memo: bool = True) -> RenderableType:
+    parts = [*_head(study), *(_memo(study, width) if memo else ())]
     for table in tables:
         if not table.rows:
             continue
@@ -44,7 +82,9 @@ def _table(table: Table, width: int) -> RenderableType:
     made = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for index, name in enumerate(table.columns):
         numeric = index in table.numeric
-        made.add_column(Text(one_line(name, 60)), justify="right" if numeric else "left", no_wrap=numeric)
+        made.add_column(
+            Text(one_line(name, 60)), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold"
+        )
     for row in table.rows:
         made.add_row(*(Text(one_line(cell)) for cell in row))
     return made

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from orchestrator.analysis.known import NOTHING_KNOWN, SECONDS, Known, Subject
 from orchestrator.broker import queue_of
-from orchestrator.domain.expected import NOTHING_ENDED, History
 from orchestrator.domain.experiment import Experiment
 from orchestrator.domain.matrix import Cell, PinnedTarget, content_hash, expand, target_identity
 from orchestrator.domain.order import Placed, Turn, interleave, joins_after, target_by_target
@@ -37,11 +37,20 @@ class PlannedJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The whole matrix in the order in which it would run, and what is left in the database from earlier files."""
+    """The whole matrix in the order in which it would run, and what is left in the database from earlier files.
+
+    `known` is what earlier runs took.
+    """
 
     loaded: Loaded
     jobs: tuple[PlannedJob, ...]
     stale: int = 0
+    known: Known = NOTHING_KNOWN
+
+    @property
+    def unfinished(self) -> tuple[PlannedJob, ...]:
+        """The jobs that are still to run, those of an earlier submit included."""
+        return tuple(job for job in self.jobs if job.state not in FINAL_JOB_STATES)
 
     @property
     def new(self) -> tuple[PlannedJob, ...]:
@@ -54,7 +63,7 @@ def make_plan(
     answer: Answer,
     existing: Sequence[Existing],
     *,
-    known: History = NOTHING_ENDED,
+    known: Known = NOTHING_KNOWN,
     turns: Mapping[tuple[str, ...], Turn] | None = None,
     priority: int = 0,
 ) -> Plan:
@@ -93,7 +102,8 @@ def make_plan(
     ]
     wanted = {(one.cell.cell_hash, repeat) for one, repeat in everything}
     stale = sum(1 for key in have if key not in wanted)
-    return Plan(loaded=loaded, jobs=tuple(sorted(jobs, key=lambda job: (-job.priority, job.position))), stale=stale)
+    ordered = tuple(sorted(jobs, key=lambda job: (-job.priority, job.position)))
+    return Plan(loaded=loaded, jobs=ordered, stale=stale, known=known)
 
 
 class _Planned(NamedTuple):
@@ -130,10 +140,16 @@ class _Planned(NamedTuple):
         )
 
 
-def _expected(cells: Sequence[Cell], known: History) -> Iterator[tuple[Cell, float | None]]:
+def _expected(cells: Sequence[Cell], known: Known) -> Iterator[tuple[Cell, float | None]]:
     hashes = target_hashes(cells)
     for cell in cells:
-        yield cell, known.expect(cell.cell_hash, hashes[cell.spec.target.label], cell.profile_hash)
+        found = known.expect(subject_of(cell, hashes), SECONDS) if known.runs else None
+        yield cell, found.mean if found else None
+
+
+def subject_of(cell: Cell, hashes: Mapping[str, str]) -> Subject:
+    """What is looked for in the history, with the content hashes of targets by label."""
+    return Subject(cell.cell_hash, hashes[cell.spec.target.label], cell.profile_hash, cell.spec.agent_kind)
 
 
 def target_hashes(cells: Iterable[Cell]) -> dict[str, str]:

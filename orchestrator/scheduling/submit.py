@@ -1,6 +1,6 @@
 """From a loaded experiment to jobs in the database: pin, preflight, expand, and insert what is not there yet."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -9,13 +9,16 @@ from orchestrator.domain.jobspec import JobSpec, TargetSpec
 from orchestrator.domain.preflight import Answer, Question, TargetQuestion
 from orchestrator.files import Loaded
 from orchestrator.scheduling.asking import ask_worker
+from orchestrator.scheduling.estimates import estimates_to_store
+from orchestrator.scheduling.outlook import history_for
 from orchestrator.scheduling.planned import Plan, PlannedJob, make_plan, target_hashes
 from orchestrator.scheduling.pools import wanted_slots
 from orchestrator.storage import submit as store
 from orchestrator.storage.dispatch import ensure_slots
 from orchestrator.storage.engine import Database
 from orchestrator.storage.forget import forget_unneeded
-from orchestrator.storage.history import history, turns
+from orchestrator.storage.history import turns
+from orchestrator.storage.outlook import WindowNow
 
 __all__ = ["Plan", "PlannedJob", "ask_machine", "make_plan", "plan", "require_agents", "submit"]
 
@@ -97,13 +100,18 @@ def require_agents(answer: Answer) -> None:
         raise Unavailable("agents are not installed on this machine:\n  " + "\n  ".join(missing))
 
 
-def plan(loaded: Loaded, database: Database, priority: int | None = None) -> tuple[Plan, Answer]:
-    """Preflight and plan; changes nothing but the mirrors. New jobs get `priority`, else the file's."""
+def plan(
+    loaded: Loaded, database: Database, priority: int | None = None, windows: Sequence[WindowNow] = ()
+) -> tuple[Plan, Answer]:
+    """Preflight and plan; changes nothing but the mirrors. New jobs get `priority`, else the file's.
+
+    The plan knows what earlier runs took, also of these `windows`.
+    """
     wanted = loaded.experiment.priority if priority is None else priority
     answer = ask_machine(loaded)
     existing = store.existing_jobs(database, loaded.experiment.experiment)
-    known, order = history(database), turns(database, wanted)
-    return make_plan(loaded, answer, existing, known=known, turns=order, priority=wanted), answer
+    before, order = history_for(database, windows), turns(database, wanted)
+    return make_plan(loaded, answer, existing, known=before, turns=order, priority=wanted), answer
 
 
 class SpecDumps:
@@ -193,5 +201,6 @@ def _store_jobs(planned: Plan, database: Database, now: datetime) -> int:
             )
             for job in planned.new
         ],
+        new_estimates=estimates_to_store(planned),
         now=now,
     )

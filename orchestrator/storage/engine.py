@@ -18,7 +18,7 @@ from orchestrator.storage.tables import metadata
 T = TypeVar("T")
 
 # The newest migration. `migrate` compares it before it imports Alembic, which costs 0.2 s.
-HEAD = "0006"
+HEAD = "0008"
 
 _HINTS = (
     ("database is locked", "another process holds the database; end it or wait, then run the same command again"),
@@ -94,6 +94,10 @@ class Database:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"{self!r}: {error}: set BAKEOFF_HOME to a folder that can be made") from error
+
+    def exists(self) -> bool:
+        """Whether there is something to read: opening an SQLite file that is not there would make one."""
+        return not self.sqlite or self.url.database is None or Path(self.url.database).exists()
 
     def revision(self) -> str | None:
         """The schema's revision; None for an empty database."""

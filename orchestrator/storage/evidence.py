@@ -15,13 +15,18 @@ from orchestrator.domain.errors import NotFound
 from orchestrator.domain.harness import parent_ordinal
 from orchestrator.domain.outcome import Outcome, OutcomeClass, outcome_class
 from orchestrator.domain.states import JobState
+from orchestrator.domain.untyped import pick
 from orchestrator.domain.usage import TokenUsage
 from orchestrator.storage.check_evidence import CaseEvidence, case_evidence, change_rows, check_rows
 from orchestrator.storage.engine import Database
+from orchestrator.storage.estimates import estimates_of
+from orchestrator.storage.imports import IMPORTED_QUEUE
 from orchestrator.storage.races import race_record
-from orchestrator.storage.tables import attempts, cells, experiments, jobs, stages
+from orchestrator.storage.tables import attempts, cells, events, experiments, jobs, stages
 from orchestrator.storage.tasks import TaskCount, task_counts
 
+# Sources that tell how many tasks a run solved, and not which.
+IMPORTED_WITHOUT_TASKS = frozenset({"leaderboard"})
 _NOT_WORK = frozenset({OutcomeClass.INFRA, OutcomeClass.USER})
 
 
@@ -55,11 +60,14 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
             sa.select(attempts).where(attempts.c.job_id.in_(mine)).order_by(attempts.c.job_id, attempts.c.number)
         ).all()
         stage_rows = _stage_rows(connection, mine)
+        if source:
+            stage_rows = _with_prechecks(connection, mine, stage_rows)
         cases = case_evidence(connection, mine) if with_cases else CaseEvidence([], {}, cut=False)
         job_checks = check_rows(connection, mine, cases)
         changes = change_rows(connection, mine) if with_cases else []
         counts = task_counts(connection, mine)
         race = race_record(connection, found, row.spec)
+        expected = estimates_of(connection, found)
     by_job: dict[int, list[Any]] = defaultdict(list)
     for attempt in tries:
         by_job[attempt.job_id].append(attempt)
@@ -84,6 +92,12 @@ def load_evidence(database: Database, experiment: str, now: datetime, *, with_ca
         cases_cut=cases.cut,
         race=race,
         then=Then.model_validate(row.spec["then"]) if row.spec.get("then") else None,
+        estimates={
+            row.id: expected[row.cell_id, row.created_at]
+            for row in job_rows
+            if (row.cell_id, row.created_at) in expected
+        },
+        tasks_unnamed=source in IMPORTED_WITHOUT_TASKS,
         notes=(_imported(source),) if source else (),
     )
 
@@ -121,8 +135,13 @@ def _counted_seconds(attempt: Any, kept: Sequence[StageRow]) -> float | None:
     return known
 
 
-def _parked_seconds(tries: Sequence[Any], now: datetime) -> float:
-    """How long the job was parked: from the end of an attempt to the reset that it waited for, or to the next one."""
+def _parked_seconds(tries: Sequence[Any], now: datetime) -> float | None:
+    """How long the job was parked: from the end of an attempt to the reset that it waited for, or to the next one.
+
+    Of a run that was imported nobody knows.
+    """
+    if tries and tries[0].machine == IMPORTED_QUEUE:
+        return None
     parked = 0.0
     for attempt, later in zip_longest(tries, tries[1:]):
         if attempt.parked_until is not None:
@@ -186,7 +205,11 @@ def _job_row(
 
 
 def _with_tasks(job: JobRow, count: TaskCount | None) -> JobRow:
-    return job if count is None else replace(job, tasks_accepted=count.accepted, tasks_planned=count.planned)
+    return (
+        job
+        if count is None
+        else replace(job, tasks_accepted=count.accepted, tasks_planned=count.planned, tasks_at_once=count.at_once)
+    )
 
 
 def _total(values: Iterable[float | None]) -> float | None:
@@ -255,12 +278,28 @@ def _stage_rows(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> list[
     ]
 
 
+def _with_prechecks(
+    connection: sa.Connection, mine: sa.Select[tuple[int]], stage_rows: list[StageRow]
+) -> list[StageRow]:
+    """Stages whose original record tells what a quick check made of them."""
+    query = (
+        sa.select(attempts.c.job_id, attempts.c.number, events.c.stage_ordinal, events.c.data)
+        .join(attempts, attempts.c.id == events.c.attempt_id)
+        .where(attempts.c.job_id.in_(mine), events.c.kind == "InnerStageRecord")
+    )
+    told = {
+        (row[0], row[1], row[2]): pick(row[3], "record", "precheck_accepted") for row in connection.execute(query)
+    }
+    found = ((row, told.get((row.job_id, row.attempt, row.order))) for row in stage_rows)
+    return [replace(row, precheck_accepted=one) if isinstance(one, bool) else row for row, one in found]
+
+
 def _profiles(cell_rows: Mapping[int, Any]) -> list[ProfileRow]:
-    seen: dict[tuple[str, str], ProfileRow] = {}
+    seen: dict[tuple[str, str, str | None], ProfileRow] = {}
     for cell in cell_rows.values():
         spec = cell.spec
         seen.setdefault(
-            (cell.profile, cell.profile_hash),
+            (cell.profile, cell.profile_hash, spec["agent_version"]),
             ProfileRow(
                 profile=cell.profile,
                 profile_hash=cell.profile_hash,

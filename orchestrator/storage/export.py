@@ -165,13 +165,15 @@ class AttemptParts:
     attempt: Row
     cell: Row
     target: str
+    repeat: int
     stages: Sequence[Row]
+    checks: Sequence[Row]
 
 
 def attempt_parts(database: Database, attempt_id: str) -> AttemptParts:
-    """One attempt, its cell and its stages in order."""
+    """One attempt, its cell, its stages in order, and what its checks said."""
     head = (
-        sa.select(attempts.c.job_id, jobs.c.cell_id, targets.c.label)
+        sa.select(attempts.c.job_id, jobs.c.cell_id, jobs.c.repeat, targets.c.label)
         .join(jobs, jobs.c.id == attempts.c.job_id)
         .join(cells, cells.c.id == jobs.c.cell_id)
         .join(targets, targets.c.id == cells.c.target_id)
@@ -181,11 +183,14 @@ def attempt_parts(database: Database, attempt_id: str) -> AttemptParts:
         found = connection.execute(head).one()
         own = sa.select(attempts).where(attempts.c.id == attempt_id)
         mine = sa.select(stages).where(stages.c.attempt_id == attempt_id).order_by(stages.c.ordinal)
+        judged = sa.select(checks).where(checks.c.attempt_id == attempt_id).order_by(checks.c.kind, checks.c.name)
         return AttemptParts(
             attempt=_row(connection.execute(own).one()),
             cell=_row(connection.execute(sa.select(cells).where(cells.c.id == found.cell_id)).one()),
             target=found.label,
+            repeat=found.repeat,
             stages=[_row(stage) for stage in connection.execute(mine)],
+            checks=[_row(check) for check in connection.execute(judged)],
         )
 
 

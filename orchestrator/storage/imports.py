@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
@@ -72,7 +72,7 @@ def store_imported(
     Raises Conflict for the name of an experiment that is none of `source`'s.
     """
     given, added, count = iter(runs), 0, 0
-    places: _Places = {}
+    places = _Places()
     batch = list(islice(given, _BATCH))
     while True:
         with database.write() as connection:
@@ -99,43 +99,60 @@ def _experiment(connection: sa.Connection, name: str, source: str, now: datetime
     return int(found.id)
 
 
-class _Place(NamedTuple):
-    target_id: int
-    cell_id: int
+@dataclass(frozen=True)
+class _Places:
+    """Ids of targets and cells by their hashes, as far as they were needed."""
+
+    targets: dict[str, int] = field(default_factory=dict)
+    cells: dict[str, int] = field(default_factory=dict)
 
 
-# By the hashes of target and cell.
-_Places = dict[tuple[str, str], _Place]
-
-
-def _store_batch(
-    connection: sa.Connection, experiment_id: int, batch: Sequence[ImportedRun], known_places: _Places
-) -> int:
+def _store_batch(connection: sa.Connection, experiment_id: int, batch: Sequence[ImportedRun], places: _Places) -> int:
     """Store the new ones of a batch; returns how many."""
     there = sa.select(attempts.c.id).where(attempts.c.id.in_([run.attempt_id for run in batch]))
     known = set(connection.execute(there).scalars())
     new = list({run.attempt_id: run for run in batch if run.attempt_id not in known}.values())
     if not new:
         return 0
-    places = [_place(connection, experiment_id, run, known_places) for run in new]
-    ids = _insert_jobs(connection, experiment_id, new, [place.cell_id for place in places])
+    _find_places(connection, experiment_id, new, places)
+    ids = _insert_jobs(connection, experiment_id, new, [places.cells[run.cell_hash] for run in new])
     insert_many(connection, attempts, (_attempt(run, job_id) for run, job_id in zip(new, ids, strict=True)))
     insert_many(
         connection, stages, ({"attempt_id": run.attempt_id, **one.values} for run in new for one in run.stages)
     )
-    insert_many(connection, checks, (_check(run, place) for run, place in zip(new, places, strict=True) if run.check))
+    insert_many(connection, checks, (_check(run, places) for run in new if run.check))
     insert_many(connection, events, (record for run in new for record in _records(run)))
     return len(new)
 
 
-def _place(connection: sa.Connection, experiment_id: int, run: ImportedRun, known: _Places) -> _Place:
-    if (found := known.get((run.target_hash, run.cell_hash))) is None:
-        target = {"experiment_id": experiment_id, "content_hash": run.target_hash}
-        target_id = _the_one(connection, targets, target, run.target)
-        cell = {"experiment_id": experiment_id, "cell_hash": run.cell_hash}
-        cell_id = _the_one(connection, cells, cell, {"target_id": target_id, **run.cell})
-        found = known[(run.target_hash, run.cell_hash)] = _Place(target_id, cell_id)
-    return found
+def _find_places(connection: sa.Connection, experiment_id: int, runs: Sequence[ImportedRun], places: _Places) -> None:
+    """Add the places of these runs, made where they are not there."""
+    wanted = {run.target_hash: run.target for run in runs if run.target_hash not in places.targets}
+    places.targets.update(_ids(connection, targets.c.content_hash, experiment_id, wanted))
+    cell_rows = {
+        run.cell_hash: {"target_id": places.targets[run.target_hash], **run.cell}
+        for run in runs
+        if run.cell_hash not in places.cells
+    }
+    places.cells.update(_ids(connection, cells.c.cell_hash, experiment_id, cell_rows))
+
+
+def _ids(
+    connection: sa.Connection, key: sa.Column[str], experiment_id: int, rows: Mapping[str, Mapping[str, Any]]
+) -> dict[str, int]:
+    """The ids of an experiment's rows by this key; those that are not there are made."""
+    table = key.table
+    query = sa.select(key, table.c.id).where(table.c.experiment_id == experiment_id, key.in_(list(rows)))
+
+    def there() -> dict[str, int]:
+        return {row[0]: int(row[1]) for row in connection.execute(query)}
+
+    found = there() if rows else {}
+    new = [{"experiment_id": experiment_id, key.name: name, **rows[name]} for name in rows if name not in found]
+    if not new:
+        return found
+    connection.execute(sa.insert(table), new)
+    return there()
 
 
 def _insert_jobs(
@@ -194,18 +211,9 @@ def _attempt(run: ImportedRun, job_id: int) -> dict[str, Any]:
     }
 
 
-def _check(run: ImportedRun, place: _Place) -> dict[str, Any]:
-    return {"attempt_id": run.attempt_id, "kind": "final", "target_id": place.target_id, **(run.check or {})}
-
-
-def _the_one(connection: sa.Connection, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> int:
-    """The id of the row with this key; made with these values when it is not there."""
-    where = [table.c[name] == value for name, value in key.items()]
-    found = connection.execute(sa.select(table.c.id).where(*where)).scalar()
-    if found is None:
-        insert = table.insert().values(**key, **values).returning(table.c.id)
-        found = connection.execute(insert).scalar_one()
-    return int(found)
+def _check(run: ImportedRun, places: _Places) -> dict[str, Any]:
+    target = places.targets[run.target_hash]
+    return {"attempt_id": run.attempt_id, "kind": "final", "target_id": target, **(run.check or {})}
 
 
 def _records(run: ImportedRun) -> list[dict[str, Any]]:

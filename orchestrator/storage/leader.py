@@ -41,6 +41,11 @@ class Leadership:
         self._observer = Observer(ttl_seconds=_SILENT_SECONDS, max_gap_seconds=_SILENT_SECONDS / 2)
         self._next_look = 0.0
         self._leads = False
+        self._passes, self._pass_seconds = 0, 0.0
+
+    def count_pass(self, seconds: float) -> None:
+        """A pass was made as leader: stored with the next beat."""
+        self._passes, self._pass_seconds = self._passes + 1, self._pass_seconds + seconds
 
     def lead(self) -> bool:
         """Whether this process leads; asks the database at most once per beat. Raises StorageError.
@@ -62,10 +67,12 @@ class Leadership:
 
     def _renew(self) -> bool:
         mine = leaders.update().where(leaders.c.part == _PART, leaders.c.holder == self.holder)
+        done = {"passes": self._passes, "pass_seconds": self._pass_seconds}
         with self._database.write() as connection:
-            return connection.execute(mine.values(heartbeat=leaders.c.heartbeat + 1)).rowcount == 1
+            return connection.execute(mine.values(heartbeat=leaders.c.heartbeat + 1, **done)).rowcount == 1
 
     def _take_over(self, asked_at: float) -> bool:
+        self._passes, self._pass_seconds = 0, 0.0
         with self._database.read() as connection:
             row = connection.execute(sa.select(leaders).where(leaders.c.part == _PART)).one_or_none()
         if row is None:
@@ -77,7 +84,11 @@ class Leadership:
         unchanged = sa.and_(
             leaders.c.part == _PART, leaders.c.holder == row.holder, leaders.c.heartbeat == row.heartbeat
         )
-        change = leaders.update().where(unchanged).values(heartbeat=0, since=utc_now(), **self._mine)
+        change = (
+            leaders.update()
+            .where(unchanged)
+            .values(heartbeat=0, passes=0, pass_seconds=0.0, since=utc_now(), **self._mine)
+        )
         with self._database.write() as connection:
             return connection.execute(change).rowcount == 1
 

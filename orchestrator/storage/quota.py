@@ -5,7 +5,7 @@ at the judgement after its windows have improved. A window of one model marks th
 hold them back, and again when it ends (see `marks`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -152,7 +152,7 @@ class _Judged(NamedTuple):
 
 def _judged(connection: sa.Connection, row: Any, now: datetime) -> _Judged:
     at = now.timestamp()
-    behaviour = _behaviour(row.zones)
+    behaviour = behaviour_of(row.zones)
     gates: dict[str | None, list[Gate]] = {}
     seen = []
     for state, entries in _states(connection, row.account, now):
@@ -180,15 +180,22 @@ def _pace(connection: sa.Connection, row: Any, now: datetime) -> Pace:
     return next_pace(pace, row.concurrency, refused.timestamp() if refused else None, now.timestamp())
 
 
-def _behaviour(zones: Mapping[str, Any]) -> dict[Zone, Behaviour]:
-    chosen = Zones.model_validate(zones)
-    return {Zone.GREEN: "run", Zone.YELLOW: chosen.yellow, Zone.ORANGE: chosen.orange, Zone.RED: chosen.red}
+def behaviour_of(zones: Mapping[str, Any]) -> dict[Zone, Behaviour]:
+    """What an account does in each zone, from its row."""
+    return Zones.model_validate(zones).behaviour()
 
 
 def _states(connection: sa.Connection, account: str, now: datetime) -> list[tuple[WindowState, list[Entry]]]:
     """The configured windows of an account, each with what the provider said about it and what the ledger has."""
     query = sa.select(windows.c.spec).where(windows.c.account == account, windows.c.spec.is_not(None))
     specs = [WindowSpec(**spec) for spec in connection.execute(query.order_by(windows.c.name)).scalars()]
+    return states_of(connection, account, specs, now)
+
+
+def states_of(
+    connection: sa.Connection, account: str, specs: Sequence[WindowSpec], now: datetime
+) -> list[tuple[WindowState, list[Entry]]]:
+    """These windows of an account, each with what the provider said about it and what the ledger has."""
     statements = statements_of(connection, account)
     found = []
     for spec in specs:

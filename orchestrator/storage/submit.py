@@ -13,7 +13,9 @@ from orchestrator.domain.states import JobState
 from orchestrator.storage.bulk import insert_many, insert_new, refresh_statistics
 from orchestrator.storage.campaigns import WAITS, release
 from orchestrator.storage.engine import Database, one_at_a_time
+from orchestrator.storage.estimates import NewEstimates, insert_estimates
 from orchestrator.storage.marks import mark_new
+from orchestrator.storage.notices import expect_end, store_channels
 from orchestrator.storage.quota import store_windows
 from orchestrator.storage.races import end_raced_out
 from orchestrator.storage.tables import accounts, cells, experiments, hidden_files, jobs, pools, targets
@@ -119,6 +121,8 @@ def store_fleet(database: Database, fleet: Fleet) -> None:
                 else:
                     connection.execute(table.insert().values(name=name, **values))
         store_windows(connection, fleet)
+        if fleet.notify is not None:
+            store_channels(connection, fleet.notify)
 
 
 def store_experiment(
@@ -133,6 +137,7 @@ def store_experiment(
     new_jobs: Sequence[NewJob],
     now: datetime,
     new_packs: Sequence[NewPack] = (),
+    new_estimates: Sequence[NewEstimates] = (),
 ) -> int:
     """Insert what is missing in one transaction; returns the number of jobs added. Safe to repeat."""
     with database.write() as connection:
@@ -161,7 +166,10 @@ def store_experiment(
         added = insert_many(connection, jobs, rows)
         end_raced_out(connection, experiment_id, now)
         release(connection, experiment_id, (spec.get("then") or {}).get("profiles", ()))
+        insert_estimates(connection, new_estimates, cell_ids, now)
         mark_new(connection, name)
+        if added:
+            expect_end(connection, name, now)
     if added >= _MANY:
         refresh_statistics(database, jobs)
     return added

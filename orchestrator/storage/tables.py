@@ -157,6 +157,15 @@ sa.Index(
     postgresql_where=sa.text("state = 'ready'"),
 )
 
+estimates = sa.Table(
+    "estimates",
+    metadata,
+    # What the jobs of a cell that were submitted at this moment were expected to take, by quantity.
+    sa.Column("cell_id", sa.ForeignKey("cells.id"), primary_key=True),
+    sa.Column("made_at", UtcDateTime(), primary_key=True),
+    sa.Column("took", Json, nullable=False),
+)
+
 LIVE = "state <> 'ended'"
 
 attempts = sa.Table(
@@ -512,6 +521,66 @@ leaders = sa.Table(
     sa.Column("start_ticks", Big, nullable=False),
     sa.Column("version", sa.String(32), nullable=False),
     _now_column("since"),
+    # How many passes the holder has made, and how long they took in all.
+    sa.Column("passes", Big, nullable=False, server_default="0"),
+    sa.Column("pass_seconds", sa.Float, nullable=False, server_default="0"),
+)
+
+notice_channels = sa.Table(
+    "notice_channels",
+    metadata,
+    # As the fleet file has it; secrets by name.
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("spec", Json, nullable=False),
+)
+
+notice_marks = sa.Table(
+    "notice_marks",
+    metadata,
+    # What is known of each condition that people are told of: see `domain.notices`.
+    sa.Column("kind", sa.String(24), primary_key=True),
+    sa.Column("subject", sa.String(220), primary_key=True),
+    sa.Column("bad", sa.Boolean, nullable=False),
+    _now_column("since"),
+    sa.Column("unsaid", sa.Integer, nullable=False),
+    sa.Column("told_at", UtcDateTime()),
+)
+
+notices = sa.Table(
+    "notices",
+    metadata,
+    # The id tells receivers a repetition from news.
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("kind", sa.String(24), nullable=False),
+    sa.Column("subject", sa.String(220), nullable=False),
+    _now_column("at"),
+    sa.Column("title", PlainText, nullable=False),
+    sa.Column("text", PlainText, nullable=False),
+    sa.Column("next_step", PlainText, nullable=False),
+    # How often it has happened since the last notice of the same kind and subject.
+    sa.Column("times", sa.Integer, nullable=False),
+    sa.Index("ix_notices_at", "at"),
+)
+
+notice_deliveries = sa.Table(
+    "notice_deliveries",
+    metadata,
+    # `waiting`, then `sent` or `given_up`.
+    sa.Column("notice_id", sa.ForeignKey("notices.id"), primary_key=True),
+    sa.Column("channel", sa.String(64), primary_key=True),
+    sa.Column("state", sa.String(12), nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    # When it may be tried; while somebody tries it, when his try is taken for lost.
+    _now_column("due_at"),
+    sa.Column("claim", sa.String(32)),
+    sa.Column("error", PlainText),
+    sa.Column("ended_at", UtcDateTime()),
+    sa.Index(
+        "ix_notice_deliveries_waiting",
+        "due_at",
+        sqlite_where=sa.text("state = 'waiting'"),
+        postgresql_where=sa.text("state = 'waiting'"),
+    ),
 )
 
 race_stops = sa.Table(

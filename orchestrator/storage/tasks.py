@@ -36,10 +36,11 @@ class TaskRecord:
 
 
 class TaskCount(NamedTuple):
-    """Tasks of a plan that are accepted, of how many."""
+    """Tasks of a plan that are accepted, of how many, and how many of them at the first try."""
 
     accepted: int
     planned: int
+    at_once: int
 
 
 def store_tasks(connection: sa.Connection, records: Sequence[TaskRecord]) -> None:
@@ -54,13 +55,15 @@ def task_counts(connection: sa.Connection, mine: sa.Select[tuple[int]]) -> dict[
     def number(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
         return sa.func.sum(sa.case((condition, 1), else_=0))
 
+    accepted = sa.and_(tasks.c.planned, tasks.c.done)
+    at_once = sa.and_(accepted, tasks.c.rejects == 0)
     query = (
-        sa.select(tasks.c.attempt_id, number(sa.and_(tasks.c.planned, tasks.c.done)), number(tasks.c.planned))
+        sa.select(tasks.c.attempt_id, number(accepted), number(tasks.c.planned), number(at_once))
         .join(attempts, attempts.c.id == tasks.c.attempt_id)
         .where(attempts.c.job_id.in_(mine))
         .group_by(tasks.c.attempt_id)
     )
-    return {row[0]: TaskCount(int(row[1]), int(row[2])) for row in connection.execute(query)}
+    return {row[0]: TaskCount(int(row[1]), int(row[2]), int(row[3])) for row in connection.execute(query)}
 
 
 def tasks_of(database: Database, job_id: int) -> tuple[TaskRecord, ...]:

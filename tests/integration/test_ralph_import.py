@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.errors import Conflict, ExitCode, InvalidInput, NotFound
-from orchestrator.interop.ralph_import import import_conf, read_file, read_folder, write_texts
+from orchestrator.interop.input_file import read_file
+from orchestrator.interop.ralph_import import import_conf, read_folder, write_texts
 from tests.support.lab import Lab
 from tests.support.repos import git
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from orchestrator.domain.errors import StorageError
 from orchestrator.storage.engine import Database
 from orchestrator.storage.tables import jobs, stages
-from orchestrator.storage.tasks import task_counts, tasks_of
+from orchestrator.storage.tasks import TaskCount, task_counts, tasks_of
 from orchestrator.storage.telemetry import timeline
 from tests.support.databases import PostgresDatabases, SqliteDatabases
 from tests.support.waiting import until
@@ -302,7 +302,7 @@ def test_a_ledger_of_tasks_arrives_once_and_never_goes_back(
         ("2.1", "open", 3, None, None),
     ]
     with database.read() as connection:
-        assert task_counts(connection, sa.select(jobs.c.id)) == {attempt_id: (1, 2)}
+        assert task_counts(connection, sa.select(jobs.c.id)) == {attempt_id: TaskCount(1, 2, 1)}
 
 
 def database_jobs(database: Database) -> list[int]:

@@ -134,7 +134,7 @@ def test_a_file_is_simulated_on_its_fleet_with_its_guesses_told(lab: Lab) -> Non
     [cloud] = [one for one in document["resources"] if one["name"] == "account:cloud"]
     assert (cloud["slots"], cloud["utilisation"]) == (2, 1.0)
     closed = lab.bakeoff("simulate", str(lab.file), "--with", "account:cloud=0")
-    assert "4 jobs need a resource without a slot and never start" in closed.out
+    assert "4 jobs never start: what they need has no slot" in closed.out
     assert lab.results.jobs() == [], "nothing is stored"
 
 

@@ -2,17 +2,19 @@
 
 import pytest
 
+from orchestrator.analysis.estimate import Source
+from orchestrator.analysis.known import SECONDS, Subject
 from orchestrator.domain.outcome import Outcome
 from orchestrator.storage import attempts
 from orchestrator.storage.attempts import AttemptResult
 from orchestrator.storage.engine import Database
-from orchestrator.storage.history import history, turns
+from orchestrator.storage.history import known, turns
 from tests.support.world import LATER, NOW, POOL, A, add, order, start
 
 
 def test_an_empty_database_knows_nothing(database: Database) -> None:
     assert turns(database) == {}
-    assert history(database).expect("cell", "target", "profile") is None
+    assert known(database).expect(Subject("cell", "target", "profile", "agent"), SECONDS) is None
 
 
 def test_only_results_tell_how_long_the_work_takes(database: Database) -> None:
@@ -23,9 +25,10 @@ def test_only_results_tell_how_long_the_work_takes(database: Database) -> None:
         outcome = Outcome.COMPLETE if index in seconds else Outcome.INFRA_ERROR
         result = AttemptResult(outcome=outcome, detail="", wall_seconds=seconds.get(index, 9999.0))
         attempts.finish(database, claim.attempt_id, result, LATER)
-    known = history(database)
-    target = next(iter(known.targets))
-    assert known.expect("another cell", target, "another profile") == pytest.approx(30.0)
+    found = known(database).expect(Subject("another cell", "t", "another profile", "another agent"), SECONDS)
+    assert found is not None
+    assert (found.source, found.runs, found.spread) == (Source.TARGET, 3, None)
+    assert found.mean == pytest.approx(30.0)
 
 
 def test_a_turn_is_where_the_order_of_a_class_has_come(database: Database) -> None:

@@ -20,8 +20,8 @@ from orchestrator.domain.errors import ExitCode
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = sorted((ROOT / "ops" / "systemd").glob("*.service"))
 BAKEOFF = Path(sys.executable).with_name("bakeoff")
-OURS = {"scheduler", "worker-cloud", "worker-gpu", "flower"}
-PASSWORDS = {"BAKEOFF_DB_PASSWORD", "BAKEOFF_BROKER_PASSWORD", "BAKEOFF_FLOWER_PASSWORD"}
+OURS = {"scheduler", "worker-cloud", "worker-gpu", "flower", "web", "metrics"}
+PASSWORDS = [f"BAKEOFF_{name}_PASSWORD" for name in ("DB", "BROKER", "FLOWER", "WEB", "METRICS")]
 
 
 def variables_read() -> set[str]:
@@ -140,16 +140,17 @@ def test_compose_commands_exist_and_every_service_is_watched(compose: dict[str, 
 def test_compose_gives_every_secret_only_to_those_who_need_it(compose: dict[str, Any]) -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     used = re.findall(r"\$\{(\w*PASSWORD)([^}]*)\}", text)
-    assert {name for name, _ in used} == PASSWORDS
+    assert {name for name, _ in used} == set(PASSWORDS)
     assert all(rest.startswith(":?") for _, rest in used), "a password must have no default"
     example = (ROOT / "ops" / "compose.env.example").read_text()
-    assert re.findall(r"^(\w*PASSWORD)=(.*)$", example, re.MULTILINE) == [
-        (name, "") for name in ("BAKEOFF_DB_PASSWORD", "BAKEOFF_BROKER_PASSWORD", "BAKEOFF_FLOWER_PASSWORD")
-    ]
+    assert re.findall(r"^(\w*PASSWORD)=(.*)$", example, re.MULTILINE) == [(name, "") for name in PASSWORDS]
     services = compose["services"]
-    assert {name for name, service in services.items() if "env_file" in service} == {"worker-cloud", "worker-gpu"}
+    files = {name: service["env_file"][0]["path"] for name, service in services.items() if "env_file" in service}
+    assert files == {"worker-cloud": "keys.env", "worker-gpu": "keys.env", "scheduler": "notify.env"}
     given = {name: set(services[name]["environment"]) for name in OURS}
+    assert given["metrics"] == {"BAKEOFF_DATABASE_URL", "BAKEOFF_METRICS_PASSWORD"}
     assert given["flower"] == {"BAKEOFF_BROKER_URL", "BAKEOFF_FLOWER_PASSWORD"}
+    assert given["web"] == {"BAKEOFF_DATABASE_URL", "BAKEOFF_WEB_PASSWORD"}
     assert set().union(*given.values()) - variables_read() == set()
     homes = [volume for name in OURS for volume in services[name].get("volumes", ())]
     assert len(homes) == len(set(homes)), "two workers must not share a home across containers"

@@ -6,7 +6,6 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.expected import Ended, History, history_of
 from orchestrator.domain.order import Candidate, Placed, Turn, interleave, joins_after, lookahead, pick, worth_reading
 
 ACCOUNT: tuple[str, ...] = ("account:max",)
@@ -47,20 +46,6 @@ def test_a_block_of_which_nothing_is_known_counts_as_the_mean() -> None:
     names = list(dict.fromkeys(job.target for job in order(expected)))
     assert set(names[2:4]) == {"t2", "t5"}
     assert [names[0], names[1], names[4], names[5]] == ["t4", "t3", "t1", "t0"]
-
-
-# -- what is known --
-
-
-def test_a_cell_is_judged_by_itself_then_its_target_then_its_profile() -> None:
-    known = history_of(
-        [Ended("c1", "t1", "p1", 3, 30.0), Ended("c2", "t1", "p2", 2, 200.0), Ended("c3", "t2", "p2", 1, 40.0)]
-    )
-    assert known == History(cells={"c1": 10.0}, targets={"t1": 46.0}, profiles={"p1": 10.0, "p2": 80.0})
-    assert known.expect("c1", "t1", "p1") == 10.0
-    assert known.expect("c2", "t1", "p2") == 46.0
-    assert known.expect("c3", "t2", "p2") == 80.0
-    assert known.expect("c4", "t4", "p4") is None
 
 
 # -- turns --

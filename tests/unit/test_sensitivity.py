@@ -19,7 +19,10 @@ from orchestrator.analysis.drift import Drift, Timed, drift
 from orchestrator.analysis.frontier_odds import Offer
 from orchestrator.analysis.rows import Evidence
 from orchestrator.analysis.sensitivity import Counted, PriceTurn, price_turn, scenarios, stable_first
+from orchestrator.analysis.study import study
 from orchestrator.analysis.tally import Tally
+from orchestrator.domain.outcome import Outcome
+from orchestrator.domain.states import JobState
 from tests.unit.rows_factory import NIGHT, job, night
 
 
@@ -94,7 +97,7 @@ def test_a_profile_that_ran_late_is_no_drift() -> None:
     good_early = [Timed("good", index / 100, index % 10 > 0) for index in range(40)]
     bad_late = [Timed("bad", 1 + index / 100, index % 10 == 0) for index in range(40)]
 
-    assert drift([*good_early, *bad_late]).refusal.startswith("within each profile")
+    assert drift([*good_early, *bad_late]).refusal.startswith("no cell has different results")
     mixed = [Timed("bad", 0.2, False), Timed("bad", 0.3, False), Timed("good", 1.5, True), Timed("good", 1.6, True)]
     found = drift([*good_early, *bad_late, *mixed])
     assert found.p_value is not None
@@ -147,3 +150,13 @@ def test_rows_that_contradict_themselves_are_reported_with_both_values() -> None
         ("#3", "the agent said $9, at list price it is $1"),
         ("#3", "cost $1, but its stages add up to $0.1"),
     ]
+
+
+def test_a_night_that_goes_target_by_target_from_easy_to_hard_is_no_drift() -> None:
+    jobs = [
+        job(at, target=f"t{at // 4:02}", repeat=at % 4 + 1, started_at=NIGHT + timedelta(minutes=at), **end)
+        for at in range(80)
+        for end in [{} if at < 40 or at % 8 == 0 else {"outcome": Outcome.NO_PROGRESS, "state": JobState.FAILED}]
+    ]
+    found = study(Evidence(experiment="e", generated_at=NIGHT, jobs=tuple(jobs))).robustness.drift
+    assert (found.p_value, found.refusal[:38]) == (None, "no cell has different results in both ")

@@ -4,14 +4,17 @@ import gzip
 import random
 import time
 from itertools import pairwise
+from math import inf
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.analysis.simulate import SimulatedJob, guessed_from_others, simulate
-from orchestrator.analysis.workload import Trial, generated, recorded, shares
+from orchestrator.analysis.simulated_windows import SimulatedWindow, Use
+from orchestrator.analysis.workload import Trial, generated, recorded, shares, with_quotas
 from orchestrator.domain.errors import InvalidInput
 from orchestrator.files.trials import load_trials
 
@@ -23,6 +26,9 @@ jobs_of_all_kinds = st.lists(
         st.sampled_from([POOL, ACCOUNT, BOTH]),
         st.integers(0, 20),
         st.floats(0, 1000, allow_nan=False),
+        uses=st.just(()),
+        running=st.just(False),
+        not_before=st.sampled_from([0.0, 0.0, 3.0, 500.0]),
     ),
     max_size=40,
 )
@@ -47,6 +53,76 @@ def test_a_job_without_a_slot_anywhere_never_starts() -> None:
     assert done.lower_bound_seconds == 1.0
 
 
+def test_what_runs_already_keeps_its_slot_and_comes_first() -> None:
+    jobs = [SimulatedJob(POOL, 1, 5.0), SimulatedJob(POOL, 9, 3.0, running=True)]
+    assert simulate(jobs, {"pool:x": 1}).starts == (3.0, 0.0)
+
+
+def test_a_parked_job_comes_back_at_its_place_in_the_order() -> None:
+    jobs = [SimulatedJob(ACCOUNT, 1, 5.0, not_before=4.0)]
+    jobs += [SimulatedJob(ACCOUNT, place, 3.0) for place in (2, 3, 4)]
+    assert simulate(jobs, {"account:a": 1}).starts == (6.0, 0.0, 3.0, 11.0)
+
+
+# -- windows --
+
+
+def window(**values: Any) -> SimulatedWindow:
+    return SimulatedWindow(**{"name": "5h", "gate": "account:a", "length_seconds": 100.0, **values})
+
+
+def using(count: int, ppm: float, seconds: float = 10.0) -> list[SimulatedJob]:
+    return [SimulatedJob(ACCOUNT, place, seconds, (Use(0, ppm),)) for place in range(count)]
+
+
+def test_a_full_window_lets_in_nothing_before_its_reset() -> None:
+    done = simulate(using(4, 500_000), {"account:a": 1}, windows=[window(resets_in_seconds=70.0)])
+    assert done.starts == (0.0, 10.0, 70.0, 80.0)
+    assert done.held_seconds == (50.0,)
+    assert done.peaks == (1.0,)
+
+
+def test_in_the_orange_zone_one_session_goes_at_a_time() -> None:
+    windows = [window(used_ppm=850_000, resets_in_seconds=95.0)]
+    assert simulate(using(3, 1000), {"account:a": 3}, windows=windows).starts == (0.0, 10.0, 20.0)
+
+
+def test_a_rolling_window_forgets_each_use_after_its_length() -> None:
+    windows = [window(kind="rolling", used_ppm=500_000, resets_in_seconds=30.0)]
+    assert simulate(using(3, 480_000), {"account:a": 1}, windows=windows).starts == (0.0, 30.0, 100.0)
+
+
+def test_a_share_kept_for_people_is_not_used() -> None:
+    windows = [window(reserve_ppm=500_000, resets_in_seconds=100.0)]
+    assert simulate(using(2, 480_000), {"account:a": 1}, windows=windows).starts == (0.0, 100.0)
+
+
+def test_a_budget_that_is_spent_lets_in_nothing_ever() -> None:
+    windows = [window(name="money", length_seconds=inf)]
+    done = simulate(using(3, 500_000), {"account:a": 1}, windows=windows)
+    assert done.starts == (0.0, 10.0, None)
+    assert done.makespan_seconds == 20.0
+
+
+@given(
+    st.lists(st.tuples(st.floats(1, 50), st.floats(0, 400_000)), min_size=1, max_size=25),
+    st.sampled_from(["fixed", "rolling"]),
+    st.integers(1, 4),
+)
+def test_no_job_starts_in_a_window_that_is_red(
+    work: list[tuple[float, float]], kind: Literal["fixed", "rolling"], slots: int
+) -> None:
+    jobs = [SimulatedJob(ACCOUNT, place, *one[:1], (Use(0, one[1]),)) for place, one in enumerate(work)]
+    done = simulate(jobs, {"account:a": slots}, windows=[window(kind=kind, resets_in_seconds=100.0)])
+    assert None not in done.starts
+    begun = sorted(
+        (start, job.uses[0].ppm) for job, start in zip(jobs, done.starts, strict=True) if start is not None
+    )
+    for moment, _ in begun:
+        since = moment - 100.0 + 1e-6 if kind == "rolling" else moment // 100.0 * 100.0
+        assert sum(ppm for start, ppm in begun if since <= start < moment) < 950_001
+
+
 def test_nothing_to_do() -> None:
     assert simulate([], {"pool:x": 1}).ratio is None
 
@@ -57,6 +133,7 @@ def test_every_job_runs_once_within_its_slots(jobs: list[SimulatedJob], pool: in
     done = simulate(jobs, slots, tick_seconds=tick)
     assert None not in done.starts
     assert done.makespan_seconds >= done.lower_bound_seconds * (1 - 1e-9)
+    assert all((start or 0.0) >= job.not_before for job, start in zip(jobs, done.starts, strict=True))
     for name, count in slots.items():
         moments = []
         for job, start in zip(jobs, done.starts, strict=True):
@@ -124,6 +201,21 @@ def test_a_generated_workload_depends_on_its_seed_alone() -> None:
     assert generated(500, 20, 7) == generated(500, 20, 7)
     assert generated(500, 20, 7) != generated(500, 20, 8)
     assert len(generated(501, 20, 7).jobs) == 501
+
+
+def test_generated_quotas_hold_back_and_a_budget_ends() -> None:
+    work = with_quotas(generated(3000, 30, 1))
+    done = simulate(work.jobs, work.slots, windows=work.windows)
+    assert [f"{one.name} of {one.gate}" for one in work.windows][-3:] == [
+        "5h of account:2",
+        "7d of account:2",
+        "budget of account:2",
+    ]
+    left = [job for job, start in zip(work.jobs, done.starts, strict=True) if start is None]
+    assert left
+    assert all("account:2" in job.needs for job in left), "only the budget keeps jobs out for ever"
+    assert done.held_seconds[0] > 0
+    assert 0.9 < done.peaks[0] < 1.1
 
 
 def test_a_task_of_one_submission_has_no_guess() -> None:

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from orchestrator.analysis.draws import MIN_DRAWN, Draws, drawn_by_count, drawn_by_target
 from orchestrator.analysis.frontier_odds import (
-    Choice,
     Offer,
     cheapest_not_worse,
     frontier_odds,
@@ -88,7 +87,9 @@ def test_the_cheapest_good_enough_states_its_chance_of_being_wrong() -> None:
     assert found is not None
     assert (found.label, found.best) == ("near", "best")
     assert 0 < found.wrong < 0.2
-    assert strict == Choice(label="best", best="best", delta=0.0, wrong=0.5 / 101)
+    assert strict is not None
+    assert (strict.label, strict.best, strict.delta) == ("best", "best", 0.0)
+    assert 0.5 / 101 < strict.wrong < 0.1, "two targets more for the other side would be enough"
     with pytest.raises(ValueError, match="found -1"):
         cheapest_not_worse(table, drawn, -1)
 
@@ -137,4 +138,5 @@ def test_few_targets_are_not_resampled_and_no_share_is_certain() -> None:
     )
 
     assert nested is not None
-    assert nested.wrong == pytest.approx(0.5 / 11)
+    # One target of ten apart: not 1 in 11, as resampling alone has it, for two unseen ones may go the other way.
+    assert 1.5 / 11 < nested.wrong < 3 / 11
