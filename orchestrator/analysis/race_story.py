@@ -47,8 +47,10 @@ def race_story(record: RaceRecord | None, jobs: Sequence[JobRow]) -> RaceStory |
     by_hash: dict[str, list[str]] = {}
     for variant, label in named.items():
         by_hash.setdefault(variant.profile_hash, []).append(label)
-    out = tuple(label for one in record.stops for label in by_hash.get(one.stop.arm, ()))
     ended = [job for job in jobs if standing(job) is Standing.RACED_OUT]
+    # A stop that came when nothing waited any more, or that was overruled since, took nothing away.
+    cut = {job.profile_hash for job in ended}
+    out = tuple(label for one in record.stops if one.stop.arm in cut for label in by_hash.get(one.stop.arm, ()))
     return RaceStory(
         rules=record.rules,
         stops=tuple(
@@ -72,9 +74,11 @@ def race_words(story: RaceStory | None) -> tuple[str, ...]:
     if story.stops:
         rules = story.stops[0].rules
         best = f"better than all others by {100 * rules.margin:g} points" if rules.margin else "as good as the best"
+        said.append(f"Of such races at most {100 * rules.error_rate:g} % ever stop a profile that is {best}.")
+    if story.out:
         said.append(
-            f"Of such races at most {100 * rules.error_rate:g} % ever stop a profile that is {best}. What was "
-            "stopped has results on fewer targets, and how many depends on them: its rate is compared with no other."
+            f"{' and '.join(story.out)} ran on fewer targets, and how many depends on the results: no rate is "
+            "compared with theirs."
         )
     if story.spent:
         said.append("The race ended because its runs were made (most_runs): who is left was not told apart by it.")

@@ -75,10 +75,15 @@ def target_by_target(jobs: Sequence[Placed], seed: int, *, after: int = 0) -> tu
     def key(index: int) -> tuple[int, bytes, str, bytes, str, str]:
         job = jobs[index]
         within = _draw(seed, "job", str(job.repeat), job.target, job.variant, job.profile)
-        return job.repeat, _draw(seed, "race", job.target), job.target, within, job.profile, job.variant
+        return job.repeat, race_draw(seed, job.target), job.target, within, job.profile, job.variant
 
     places = {index: place for place, index in enumerate(sorted(range(len(jobs)), key=key), start=after + 1)}
     return tuple(places[index] for index in range(len(jobs)))
+
+
+def race_draw(seed: int, target: str) -> bytes:
+    """A target's place in a race: the lower goes first."""
+    return _draw(seed, "race", target)
 
 
 def _longest(jobs: Sequence[Placed], expected: Sequence[float | None]) -> dict[tuple[str, str], float]:

@@ -16,12 +16,13 @@ from orchestrator.analysis.judge import Standing, is_judged, is_solved, standing
 from orchestrator.analysis.race import RaceRecord, RaceRow, RecordedStop, Stop, stop_words
 from orchestrator.analysis.rows import CheckRow, JobRow, params_text
 from orchestrator.domain.check import CheckStatus
+from orchestrator.domain.order import race_draw
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.race import Race
 from orchestrator.domain.states import FINAL_JOB_STATES, JOB_MOVES, JobState, sources
 from orchestrator.storage.bulk import insert_new
 from orchestrator.storage.engine import Database, lock_in_order, one_at_a_time
-from orchestrator.storage.tables import attempts, cells, checks, experiments, jobs, race_stops
+from orchestrator.storage.tables import attempts, cells, checks, experiments, jobs, race_stops, targets
 from orchestrator.storage.waiting import end_waiting
 
 _RULE = experiments.c.spec["race"]["error_rate"].as_float()
@@ -66,21 +67,29 @@ def racing(database: Database) -> list[Racing]:
 
 
 def race_rows(database: Database, experiment_id: int) -> tuple[list[RaceRow], Runs]:
-    """The jobs of a race, arms by the hashes of profiles. The order is that in which a submit stored the jobs.
+    """The jobs of a race, arms by the hashes of profiles.
 
-    A job whose limits people changed is another profile's, so to say: it counts for nobody.
+    Targets come in the drawn order, those of a later submit behind; also where the jobs lie in another one, because
+    the file got its `race` later. A job whose limits people changed is of another profile, so to say: it counts for
+    nobody.
     """
-    told = (jobs.c[name] for name in ("id", "repeat", "state", "outcome", "retuned", "attempts"))
+    told = (jobs.c[name] for name in ("id", "repeat", "state", "outcome", "retuned", "attempts", "created_at"))
     query = (
-        sa.select(*told, cells.c.target_id, cells.c.profile, cells.c.profile_hash)
+        sa.select(
+            *told, cells.c.target_id, cells.c.profile, cells.c.profile_hash, targets.c.label, experiments.c.seed
+        )
         .join(cells, cells.c.id == jobs.c.cell_id)
+        .join(targets, targets.c.id == cells.c.target_id)
+        .join(experiments, experiments.c.id == jobs.c.experiment_id)
         .where(jobs.c.experiment_id == experiment_id)
         .order_by(jobs.c.id)
     )
     with database.snapshot() as connection:
         found = connection.execute(query).all()
         checked = _checks(connection, experiment_id)
-    rows = [_race_row(row, checked.get(row.id, ())) for row in found]
+    key_of = {row.id: (row.created_at, race_draw(row.seed, row.label), row.target_id) for row in found}
+    places = {key: place for place, key in enumerate(sorted(set(key_of.values())))}
+    rows = [_race_row(row, checked.get(row.id, ()), places[key_of[row.id]]) for row in found]
     return rows, Runs(sum(row.attempts > 0 for row in found), len(found))
 
 
@@ -97,7 +106,7 @@ def _checks(connection: sa.Connection, experiment_id: int) -> dict[int, list[Che
     return by_job
 
 
-def _race_row(row: Any, checked: Sequence[CheckRow]) -> RaceRow:
+def _race_row(row: Any, checked: Sequence[CheckRow], place: int) -> RaceRow:
     job = JobRow(
         job_id=row.id,
         experiment="",
@@ -113,7 +122,7 @@ def _race_row(row: Any, checked: Sequence[CheckRow]) -> RaceRow:
         arm=row.profile_hash,
         target=job.target,
         repeat=row.repeat,
-        order=row.id,
+        order=place,
         ended=job.state in FINAL_JOB_STATES,
         solved=is_solved(job, checked) if tells else None,
     )

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from orchestrator.analysis.race import decide
 from orchestrator.domain.check import CheckStatus
+from orchestrator.domain.order import race_draw
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.race import Race
 from orchestrator.scheduling.races import RaceWatch
@@ -45,7 +46,8 @@ def add_race(
     needs = {profile: f"account:{profile}" if own_accounts else A for profile in profiles}
     ensure_slots(database, dict.fromkeys(needs.values(), 1))
     add_accounts(database, dict.fromkeys(needs.values(), 1))
-    matrix = [(f"t{target:02}", profile) for target in range(targets) for profile in profiles]
+    drawn = sorted((f"t{target:02}" for target in range(targets)), key=lambda label: race_draw(0, label))
+    matrix = [(label, profile) for label in drawn for profile in profiles]
     submit.store_experiment(
         database,
         name="demo",
@@ -264,6 +266,21 @@ def test_a_race_ends_with_its_runs(database: Database) -> None:
     with database.read() as connection:
         [text] = set(connection.execute(sa.select(jobs.c.detail).where(jobs.c.outcome == "raced_out")).scalars())
     assert text == "the race is over: 8 of 40 jobs were begun, and most_runs is 0.2"
+
+
+def test_a_race_that_was_asked_for_later_waits_for_its_own_order(database: Database) -> None:
+    """What ran first was not drawn for a race: only a beginning of the drawn order counts."""
+    add_race(database, "abc", ENOUGH + 4, race=None)
+    with database.write() as connection:
+        connection.execute(jobs.update().values(position=100 - jobs.c.position))
+    run(database, {**BEHIND, "c": COMPLETE}, 3 * (ENOUGH + 3))
+    add_race(database, "abc", ENOUGH + 4)
+
+    assert RaceWatch().look(database, NOW) == []
+    run(database, {**BEHIND, "c": COMPLETE}, 2)  # all but a on the target that was drawn first
+    RaceWatch().look(database, NOW)
+
+    assert recorded(database) == [("hash-b", "hash-c", ENOUGH + 4, ENOUGH + 4, 0)]
 
 
 def test_an_experiment_that_does_not_race_is_not_looked_at(database: Database) -> None:

@@ -52,10 +52,10 @@ def printed(whole: Study) -> str:
 
 
 def test_the_verdict_tells_the_stop_its_error_rate_and_what_it_saved() -> None:
-    assert raced().verdict[1:4] == (
+    assert raced().verdict[1:5] == (
         "The race stopped slow: on 8 common targets good was better on 8 and worse on 0.",
-        "Of such races at most 5 % ever stop a profile that is as good as the best. What was stopped has results on "
-        "fewer targets, and how many depends on them: its rate is compared with no other.",
+        "Of such races at most 5 % ever stop a profile that is as good as the best.",
+        "slow ran on fewer targets, and how many depends on the results: no rate is compared with theirs.",
         "The race saved 4 of 36 runs.",
     )
 
@@ -76,6 +76,16 @@ def test_a_race_that_ended_with_its_runs_says_that_it_decided_nothing() -> None:
     assert "The race ended because its runs were made (most_runs): who is left was not told apart by it." in (
         raced(spent=True).verdict
     )
+
+
+def test_a_stop_that_took_no_run_away_leaves_the_profile_in_the_comparison() -> None:
+    jobs = (*rows("good", 12, 12, True), *rows("slow", 12, 12, False))
+    record = RaceRecord(rules=None, stops=(RecordedStop(stop=STOP, rules=Race(min_targets=5), at=AT),))
+
+    found = study(Evidence(experiment="night", generated_at=AT, jobs=jobs, race=record))
+
+    assert {place.summary.label for place in found.ranking.places} == {"good", "slow"}
+    assert found.verdict[1].startswith("The race stopped slow")
 
 
 def test_a_race_without_a_stop_says_so_and_no_race_says_nothing() -> None:
