@@ -37,15 +37,6 @@ def denominators_differ(arms: Mapping[str, Arm]) -> tuple[Contradiction, ...]:
     )
 
 
-def stated_differs(
-    where: str, name: str, stated: float | None, found: float | None, tolerance: float = 0.0
-) -> tuple[Contradiction, ...]:
-    """A summary's own figure against what its rows give; nothing where one of the two is unknown or both agree."""
-    if stated is None or found is None or abs(stated - found) <= tolerance:
-        return ()
-    return (Contradiction(where=where, what=f"states {name} {stated:g}; its rows give {found:g}"),)
-
-
 def contradictions(evidence: Evidence, arms: Mapping[str, Arm]) -> tuple[Contradiction, ...]:
     """Everything that the rows of an experiment say against each other."""
     spent = _spent(StageTable.of(evidence.stages))

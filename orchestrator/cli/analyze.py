@@ -43,8 +43,7 @@ def analyze_command(sources: Sequence[str], form: str | None, html: Path | None,
     chosen, documents = Forms(**wanted), []
     for at, (found, options) in enumerate(_studies(sources, form)):
         if html:
-            name = f"{found.evidence.experiment}.html"
-            write_page(found, html / name if len(sources) > 1 else html, options)
+            write_page(found, _page(html, found.evidence.experiment, at, sources), options)
         if chosen.as_json:
             from orchestrator.reports.as_json import document
 
@@ -56,6 +55,14 @@ def analyze_command(sources: Sequence[str], form: str | None, html: Path | None,
     if chosen.as_json:
         emit({"schema": SCHEMA, "analyses": documents})
     return ExitCode.OK
+
+
+def _page(html: Path, name: str, at: int, sources: Sequence[str]) -> Path:
+    """The page of one source; of several, each has its own, also where two files have one name."""
+    if len(sources) == 1:
+        return html
+    twice = name in [name_of(Path(one)) for one in sources[:at]]
+    return html / (f"{name}-{at + 1}.html" if twice else f"{name}.html")
 
 
 def _studies(sources: Sequence[str], form: str | None) -> Iterator[tuple[Study, ReportOptions]]:

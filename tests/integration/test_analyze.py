@@ -56,10 +56,18 @@ def test_several_sources_and_forms(lab: Lab) -> None:
     trials(lab.root / "one.csv", {"a": 7})
     (lab.root / "board.yml").write_text("- {model: m, test_cases: 10, pass_rate_1: 50.0, total_cost: 1.0}\n")
     assert lab.bakeoff("import", "trials", "one.csv", "--name", "kept").code == ExitCode.OK
-    done = lab.bakeoff("analyze", "board.yml", "one.csv", "kept", "--markdown", "--html", "pages")
+    (lab.root / "other").mkdir()
+    trials(lab.root / "other" / "one.csv", {"b": 3})
+    done = lab.bakeoff("analyze", "board.yml", "one.csv", "kept", "other/one.csv", "--markdown", "--html", "pages")
     assert done.code == ExitCode.OK, done.err
-    assert [line for line in done.out.splitlines() if line.startswith("# ")] == ["# board", "# one", "# kept"]
-    assert sorted(page.name for page in (lab.root / "pages").iterdir()) == ["board.html", "kept.html", "one.html"]
+    assert [line for line in done.out.splitlines() if line.startswith("# ")] == [
+        "# board",
+        "# one",
+        "# kept",
+        "# one",
+    ]
+    pages = sorted(page.name for page in (lab.root / "pages").iterdir())
+    assert pages == ["board.html", "kept.html", "one-4.html", "one.html"]
     assert "Reconcile report" in (lab.root / "pages" / "board.html").read_text()
     memo = lab.bakeoff("analyze", "one.csv", "--memo")
     assert "only one profile has enough results" in memo.out

@@ -175,7 +175,7 @@ def _row(at: int, facts: dict[str, Any]) -> JobRow:
     return job(at, state=states.get(facts["outcome"], JobState.FAILED), **facts)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(some_job, max_size=30), st.booleans())
 def test_no_report_of_any_rows_has_a_number_that_is_none(facts: list[dict[str, Any]], unnamed: bool) -> None:
     jobs = [_row(at, one) for at, one in enumerate(facts, 1)]

@@ -13,7 +13,6 @@ from orchestrator.analysis.contradictions import (
     Contradiction,
     contradictions,
     denominators_differ,
-    stated_differs,
 )
 from orchestrator.analysis.drift import Drift, Timed, drift
 from orchestrator.analysis.frontier_odds import Offer
@@ -122,14 +121,6 @@ def test_arms_that_lack_targets_are_named() -> None:
     assert denominators_differ(arms) == (
         Contradiction(where="b", what="has results on 1 of the 2 targets; compare it on common targets only"),
     )
-
-
-def test_a_summary_is_held_against_its_rows() -> None:
-    assert stated_differs("run 1", "test_cases", 225, 133) == (
-        Contradiction(where="run 1", what="states test_cases 225; its rows give 133"),
-    )
-    assert stated_differs("run 1", "pass rate", 35.6, 35.56, tolerance=0.05) == ()
-    assert stated_differs("run 1", "cost", None, 3.0) == ()
 
 
 def test_rows_that_contradict_themselves_are_reported_with_both_values() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks.statistics_check import Design, Pairing, compared, covered, drifted, exchanged, family, power, same
 
-RUNS = 150
-# 5 % of 150, and four times the square root of 150 x 0.05 x 0.95.
-AT_MOST = 7.5 + 4 * 2.7
+RUNS = 100
+# 5 % of 100, and four times the square root of 100 x 0.05 x 0.95.
+AT_MOST = 5 + 4 * 2.2
 
 
 @pytest.mark.parametrize("design", [Design(6, 5), Design(20, 5, 0.85, 0.3), Design(20, 1, 0.15)])
