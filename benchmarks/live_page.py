@@ -48,7 +48,7 @@ class Page:
             return await answer.text()
 
     async def changes(self, session: aiohttp.ClientSession) -> None:
-        """One viewer's update. Where a reading takes longer than the page's patience, it comes with a later answer."""
+        """One viewer's update; it comes with a later answer where a reading outlasts the patience of the page."""
         path = f"/experiments/{NAME}/changes?since={self.since}&layout={self.layout}"
         for _ in range(_TRIES):
             text = await self.get(session, path)
