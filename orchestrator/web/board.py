@@ -21,13 +21,15 @@ from orchestrator.storage.dispatch import Slots, split_needs
 from orchestrator.storage.engine import Database
 
 _TITLE_CHARS = 200
+_TAKE_TURNS = (JobState.READY, JobState.QUEUED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GridJob:
     """One job as its cell shows it. `profile` is its column's label; `word` is of `judge.end_word`.
 
-    `outcome` is the last attempt's. `stage` is empty unless it runs; `started_at` is unknown unless it runs.
+    `outcome` is the last attempt's. `held` is why it waits, where that is not for its turn. `stage` is empty unless
+    it runs, and `started_at` unknown.
     """
 
     job_id: int
@@ -37,7 +39,7 @@ class GridJob:
     state: JobState
     outcome: Outcome | None
     word: str
-    waiting_reason: str = ""
+    held: str = ""
     stage: str = ""
     started_at: datetime | None = None
     wall_seconds: float | None = None
@@ -50,13 +52,16 @@ class GridJob:
     @property
     def title(self) -> str:
         """What a pointer over the cell is told."""
-        more = self.stage or self.waiting_reason
+        more = self.stage or self.held
         return one_line(f"#{self.repeat} {spaced(self.word)}" + (f": {more}" if more else ""), _TITLE_CHARS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The matrix at one moment. `layout` names which jobs there are and where: it changes when some are added."""
+    """The matrix at one moment. `layout` names which jobs there are and where: it changes when some are added.
+
+    `waits` has the reason of every job that waits. It is in no cell: it changes for thousands with every slot.
+    """
 
     experiment: str
     at: datetime
@@ -64,6 +69,7 @@ class View:
     layout: str
     jobs: Mapping[int, GridJob]
     moved: Mapping[int, int]
+    waits: Mapping[int, str]
     running: tuple[grid.Running, ...]
 
     @property
@@ -85,7 +91,7 @@ class _Seen(NamedTuple):
     """All of which a cell is made, but for the end, which goes with the row."""
 
     row: grid.Stand
-    reason: str
+    held: str
     stage: str
     started_at: datetime | None
 
@@ -136,6 +142,7 @@ class Board:
             layout=hashlib.sha256(names.encode("utf-8", "replace")).hexdigest()[:16],
             jobs=jobs,
             moved={job_id: known.moved.get(job_id, version) if known else version for job_id in jobs},
+            waits={},
             running=(),
         )
 
@@ -151,13 +158,17 @@ class Board:
         reasons: dict[tuple[str, str, str], str] = {}
         active = {one.job_id: one for one in running}
         changed: dict[int, GridJob] = {}
+        waits: dict[int, str] = {}
         for job_id, job in known.jobs.items():
             row = stands[job_id]
             key = (row.state, row.waiting_reason or "", row.needs)
             if key not in reasons:
                 reasons[key] = waiting_reason(JobState(row.state), key[1], split_needs(row.needs), slots, closed)
             run = active.get(job_id)
-            seen = _Seen(row, reasons[key], stage_word(run) if run else "", run.started_at if run else None)
+            if reasons[key] and row.state not in FINAL_JOB_STATES:
+                waits[job_id] = reasons[key]
+            held = "" if row.state in _TAKE_TURNS else reasons[key]
+            seen = _Seen(row, held, stage_word(run) if run else "", run.started_at if run else None)
             # Nearly all jobs stand as they stood: what is costly is only done for the others.
             if seen != self._seen.get(job_id):
                 self._seen[job_id] = seen
@@ -170,6 +181,7 @@ class Board:
             version=version,
             jobs=jobs,
             moved={**known.moved, **dict.fromkeys(changed, version)},
+            waits=waits,
             running=running,
         )
 
@@ -197,7 +209,7 @@ def _stood(job: GridJob, seen: _Seen, end: grid.End | None) -> GridJob:
         job,
         state=JobState(row.state),
         outcome=Outcome(outcome) if outcome else None,
-        waiting_reason=seen.reason,
+        held=seen.held,
         stage=seen.stage,
         started_at=seen.started_at,
         wall_seconds=end.wall_seconds if final and end else None,

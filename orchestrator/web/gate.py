@@ -1,6 +1,7 @@
 """Stands before every page: which host was asked for, who is logged in, and the headers that every answer carries."""
 
 import logging
+import math
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
@@ -92,8 +93,8 @@ def add_routes(app: web.Application, door: Door) -> None:
         peer, now = request.remote or "", boot_seconds()
         if (wait := door.brake.wait_seconds(peer, now)) > 0:
             log.warning("login_delayed peer=%s seconds=%.0f", peer, wait)
-            answer = _form(path, f"Too many tries: wait {wait:.0f} s and try again.", user, 429)
-            answer.headers["Retry-After"] = str(max(1, round(wait)))
+            answer = _form(path, f"Too many tries: wait {math.ceil(wait)} s and try again.", user, 429)
+            answer.headers["Retry-After"] = str(math.ceil(wait))
             return answer
         if not door.login.knows(user, password):
             door.brake.failed(peer, now)

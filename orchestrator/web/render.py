@@ -106,7 +106,7 @@ def experiment_sections(view: View, fleet: FleetView, eta: Eta | None) -> dict[s
         (one, job, (view.at - one.started_at).total_seconds(), _share(one.context_tokens, one.context_window))
         for one, job in run[:MOST_RUNNING]
     ]
-    groups, others = _waiting(view.jobs.values())
+    groups, others = _waiting(view)
     return {
         "summary": _part("summary", view, counted(counts), tones(counts), eta),
         "running": _part("running", rows, len(run) - len(rows)),
@@ -191,11 +191,10 @@ def tones(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return [(tone, found[tone]) for tone in _TONES if found[tone]]
 
 
-def _waiting(jobs: Iterable[GridJob]) -> tuple[list[_Group], int]:
+def _waiting(view: View) -> tuple[list[_Group], int]:
     by_reason: dict[str, list[GridJob]] = {}
-    for job in jobs:
-        if job.waiting_reason and job.state not in FINAL_JOB_STATES:
-            by_reason.setdefault(job.waiting_reason, []).append(job)
+    for job_id, reason in view.waits.items():
+        by_reason.setdefault(reason, []).append(view.jobs[job_id])
     ordered = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
     groups = [
         _Group(f"{index}", reason, len(found), found[:MOST_WAITING])

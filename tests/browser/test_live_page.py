@@ -76,6 +76,7 @@ def test_an_evening_with_the_live_page(
             _down_to_the_job(page, database)
             _for_everybody(page, web)
             witness.assert_quiet(web.url)
+            _without_scripts(browser, web)
         finally:
             page.close()
             told = web.stop()
@@ -159,6 +160,17 @@ def _down_to_the_job(page: Page, database: Database) -> None:
     page.locator("#s-events").get_by_role("link", name="Show it").click()
     expect(page.locator("#s-events")).to_contain_text(f"{SCRIPT} said 1")
     expect(page.locator("#s-transcript")).to_contain_text("It is stored when attempt 1 ends.")
+
+
+def _without_scripts(browser: Browser, web: WebProcess) -> None:
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(f"{web.url}/experiments/greetings")
+    _log_in(page, web.password_file.read_text().strip())
+    expect(page.locator("#s-summary")).to_contain_text("2 of 8")
+    assert page.locator("noscript meta").get_attribute("content") == "10", "it loads itself again"
+    page.locator("td a").first.click()
+    expect(page.locator("#s-stages")).to_contain_text("build")
+    page.context.close()
 
 
 def _for_everybody(page: Page, web: WebProcess) -> None:

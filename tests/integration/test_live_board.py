@@ -65,6 +65,7 @@ def test_what_moved_is_all_that_changed(sqlite_databases: SqliteDatabases, actio
             after, anew = look(kept, database), look(Board("greetings"), database)
             assert dict(after.jobs) == dict(anew.jobs)
             assert list(after.jobs) == list(anew.jobs)
+            assert dict(after.waits) == dict(anew.waits)
             assert (after.layout, after.counts, after.final) == (anew.layout, anew.counts, anew.final)
             news = {job.job_id: job for job in after.moved_since(before.version)}
             assert {**before.jobs, **news} == dict(after.jobs), "who takes over the news has everything"

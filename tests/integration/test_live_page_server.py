@@ -179,13 +179,12 @@ def test_an_update_brings_what_moved_and_a_new_viewer_everything(database: Datab
         news = await news_with(session, path, [second.job_id, "checks_failed", "#2 checks failed"])
         moved = {job: (word, title) for job, word, title in news["cells"]}
         assert moved[first.job_id] == ("running", "#1 running: build")
-        assert set(moved.values()) > {("queued", "#1 queued: a worker has been told; waits to be claimed")}
-        assert len(moved) == 4, "four jobs stand as they stood"
+        assert ("queued", "#1 queued") in moved.values()
         assert news["signs"]["checks_failed"] == ["✗", "F", "bad"]
         assert "context" in news["sections"]["running"]
+        assert len(moved) == 4, "the other cells look as they did, whatever their jobs wait for"
         again = await changes_of(session, "/experiments/greetings")
-        assert again["cells"] == []
-        assert again["reload"] is False
+        assert (again["cells"], again["reload"]) == ([], False)
         everything = await changes_of(session, "/experiments/greetings", "00000000.7.7")
         assert len(everything["cells"]) == 8
         assert set(everything["sections"]) == {"summary", "running", "waiting", "fleet"}
