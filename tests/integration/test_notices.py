@@ -30,6 +30,7 @@ from orchestrator.storage.attempts import AttemptResult
 from orchestrator.storage.engine import Database
 from orchestrator.storage.notices import Backlog, Message
 from orchestrator.storage.tables import notice_deliveries
+from tests.support.databases import SqliteDatabases
 from tests.support.lab import Lab
 from tests.support.processes import kill
 from tests.support.receivers import Hook, Mailbox
@@ -187,7 +188,12 @@ def test_two_schedulers_that_see_the_same_make_one_message(database: Database) -
     assert notices.claim(database, "team", NOW + 60 * MINUTE) is None
 
 
-def test_what_cannot_be_sent_is_tried_again_and_given_up_in_the_end(database: Database) -> None:
+def test_what_cannot_be_sent_is_tried_again_and_given_up_in_the_end(sqlite_databases: SqliteDatabases) -> None:
+    with sqlite_databases.fresh() as database:
+        _try_for_a_day(database)
+
+
+def _try_for_a_day(database: Database) -> None:
     subscribe(database, team={"url": "https://team.example"})
     add(database, [A], capacities={A: 1})
     control.cancel(database, control.Selection(), "enough", NOW)
