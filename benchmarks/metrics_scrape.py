@@ -67,7 +67,8 @@ def measure(name: str, url: str, scrapes: int) -> float:
     database.close()
     middle = statistics.median(taken)
     print(
-        f"{name:10} scrape p50 {middle:6.1f} ms ({own:.0f} ms of processor in this process)  worst {max(taken):6.1f} ms  {size / 1024:.0f} KiB   "
+        f"{name:10} scrape p50 {middle:6.1f} ms  worst {max(taken):6.1f} ms  own processor {own:.0f} ms  "
+        f"{size / 1024:.0f} KiB   "
         f"totals in the background {totals:6.0f} ms"
     )
     return middle
