@@ -103,6 +103,7 @@ def _channels(connection: sa.Connection) -> dict[str, Channel]:
 
 def expect_end(connection: sa.Connection, experiment: str, now: datetime) -> None:
     """Work was submitted: its end will be news, however soon it comes."""
+    one_at_a_time(connection, "notices")
     key = (NoticeKind.EXPERIMENT_ENDED, f"experiment:{experiment}")
     _save_marks(connection, {key: Mark(bad=False, since=now)})
 

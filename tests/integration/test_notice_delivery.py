@@ -24,6 +24,7 @@ from orchestrator.storage import control, notices
 from orchestrator.storage.engine import Database
 from orchestrator.storage.notices import Message
 from orchestrator.storage.tables import notice_deliveries
+from tests.support.databases import SqliteDatabases
 from tests.support.lab import Lab
 from tests.support.processes import kill
 from tests.support.receivers import Hook, Mailbox
@@ -111,8 +112,13 @@ sys.stdin.read()
 
 
 def test_a_scheduler_that_is_killed_between_the_record_and_the_post_loses_nothing(
-    database: Database, hook: Hook
+    sqlite_databases: SqliteDatabases, hook: Hook
 ) -> None:
+    with sqlite_databases.fresh() as database:
+        _kill_it(database, hook)
+
+
+def _kill_it(database: Database, hook: Hook) -> None:
     subscribe(database, team={"url": hook.url})
     add(database, [A], capacities={A: 1})
     control.cancel(database, control.Selection(), "enough", NOW)
