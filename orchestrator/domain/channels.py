@@ -1,13 +1,14 @@
 """Where notices go: a webhook or a mailbox, as the fleet file names it. Secrets stand there by name only."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
 from orchestrator.domain.base import Model, SecretName, Url, check_secret_name, check_url
-from orchestrator.domain.notices import CHOOSABLE, NoticeKind
 
 Format = Literal["json", "slack", "discord", "ntfy", "matrix"]
+# The kinds of `notices.CHOOSABLE`.
+Event = Literal["experiment_ended", "experiment_waiting", "breaker_open", "machine_full", "machine_lost"]
 Encryption = Literal["starttls", "tls", "none"]
 _PORTS: dict[Encryption, int] = {"starttls": 587, "tls": 465, "none": 25}
 # The address of such a hook is all that one needs to write there.
@@ -62,7 +63,7 @@ class Channel(Model):
     password: SecretName | None = Field(None, description="Of `user`, by name.")
     sender: Address | None = Field(None, description="From whom mails come.")
     to: tuple[Address, ...] = Field((), description="To whom mails go.")
-    events: tuple[NoticeKind, ...] = Field(CHOOSABLE, min_length=1, description="What is told; default: all.")
+    events: tuple[Event, ...] = Field(get_args(Event), min_length=1, description="What is told; default: all.")
     link: Url | None = Field(None, description="Put under each message; {experiment} in it stands for the name.")
 
     @model_validator(mode="after")

@@ -89,6 +89,9 @@ def _due(policy: Policy, mark: Mark, now: datetime) -> bool:
     return mark.told_at is None or not timedelta(0) <= now - mark.told_at < quiet
 
 
+# To one channel: when five hundred profiles break at once, nobody reads more.
+MOST_PER_HOUR = 60
+
 # Between two tries of a message, doubled each time.
 _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 5.0, 600.0
 GIVE_UP_AFTER = timedelta(hours=24)

@@ -120,7 +120,8 @@ def _known_keys(model: type[BaseModel], path: Path) -> list[str]:
             continue
         annotation = here.model_fields[str(part)].annotation if str(part) in here.model_fields else None
         here = _inner(annotation)
-        inside = get_origin(annotation) in (tuple, Mapping)
+        # `Mapping[...] | None` holds entries too.
+        inside = any(get_origin(one) in (tuple, Mapping) for one in (annotation, *get_args(annotation)))
     keys = list(here.model_fields) if here else []
     return ["model", *keys] if here is Profile else keys
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from orchestrator.domain.channels import Channel
-from orchestrator.domain.notices import Mark, NoticeKind, retry_seconds, step
+from orchestrator.domain.notices import MOST_PER_HOUR, Mark, NoticeKind, retry_seconds, step
 from orchestrator.storage.engine import Database, one_at_a_time
 from orchestrator.storage.tables import notice_channels, notice_deliveries, notice_marks, notices
 
@@ -103,6 +103,7 @@ def _channels(connection: sa.Connection) -> dict[str, Channel]:
 
 def expect_end(connection: sa.Connection, experiment: str, now: datetime) -> None:
     """Work was submitted: its end will be news, however soon it comes."""
+    one_at_a_time(connection, "notices")
     key = (NoticeKind.EXPERIMENT_ENDED, f"experiment:{experiment}")
     _save_marks(connection, {key: Mark(bad=False, since=now)})
 
@@ -182,14 +183,22 @@ def _forget_old(connection: sa.Connection, now: datetime) -> None:
 
 
 def due_channels(database: Database, now: datetime) -> list[str]:
-    """The channels with something to send now."""
+    """The channels with something to send now, which have not had as much as they may have within the hour."""
     query = sa.select(notice_deliveries.c.channel).distinct().where(_WAITING, notice_deliveries.c.due_at <= now)
     with database.read() as connection:
-        return sorted(connection.execute(query).scalars())
+        due = sorted(connection.execute(query).scalars())
+        return [name for name in due if _sent_lately(connection, name, now) < MOST_PER_HOUR]
+
+
+def _sent_lately(connection: sa.Connection, channel: str, now: datetime) -> int:
+    lately = sa.and_(notice_deliveries.c.state == "sent", notice_deliveries.c.ended_at > now - timedelta(hours=1))
+    query = sa.select(sa.func.count()).where(lately, notice_deliveries.c.channel == channel)
+    return int(connection.execute(query).scalar_one())
 
 
 def claim(database: Database, channel: str, now: datetime) -> Parcel | None:
-    """Take the channel's oldest message that is due; None when there is none, or another one was faster."""
+    """Take the channel's oldest message that is due; None when there is none, another one was faster, or the channel
+    has had as much as it may have within the hour."""
     due = sa.and_(_WAITING, notice_deliveries.c.channel == channel, notice_deliveries.c.due_at <= now)
     query = (
         sa.select(notices, notice_deliveries.c.tries, notice_deliveries.c.due_at)
@@ -201,7 +210,7 @@ def claim(database: Database, channel: str, now: datetime) -> Parcel | None:
     token = secrets.token_hex(16)
     with database.write() as connection:
         row = connection.execute(query).one_or_none()
-        if row is None:
+        if row is None or _sent_lately(connection, channel, now) >= MOST_PER_HOUR:
             return None
         same = sa.and_(due, notice_deliveries.c.notice_id == row.id, notice_deliveries.c.tries == row.tries)
         taken = notice_deliveries.update().where(same).values(claim=token, due_at=now + _CLAIM, tries=row.tries + 1)

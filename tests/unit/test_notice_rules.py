@@ -2,13 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from orchestrator.domain.channels import Channel
+from orchestrator.domain.channels import Channel, Event
+from orchestrator.domain.errors import Fault
+from orchestrator.domain.fleet import Fleet
 from orchestrator.domain.notices import (
     CHOOSABLE,
     GIVE_UP_AFTER,
@@ -19,6 +23,9 @@ from orchestrator.domain.notices import (
     retry_seconds,
     step,
 )
+from orchestrator.files.toml_tree import parse_toml
+from orchestrator.files.tree import Tree
+from orchestrator.files.words import note_validation
 
 NOW = datetime(2026, 7, 1, 23, 0, tzinfo=UTC)
 BREAKER, ENDED = NoticeKind.BREAKER_OPEN, NoticeKind.EXPERIMENT_ENDED
@@ -123,6 +130,27 @@ MAIL = {"smtp": "mail.example.com", "sender": "bakeoff@example.com", "to": ["me@
 def test_channels_that_cannot_work_are_refused(spec: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Channel.model_validate(spec)
+
+
+def test_every_kind_of_notice_can_be_chosen() -> None:
+    assert tuple(get_args(Event)) == CHOOSABLE
+    reference = (Path(__file__).parents[2] / "docs/reference/fleet-file.md").read_text()
+    assert [name for name in (*Channel.model_fields, *CHOOSABLE) if f"`{name}`" not in reference] == []
+    [fault] = _faults('[notify.me]\nsmtp = "a"\nsender = "a@b"\nto = ["c@d"]\npasword = "hunter2"\n')
+    assert (fault.field, fault.message) == ("notify.me.pasword", "is not a known key")
+    assert "did you mean 'password'" in (fault.accepted or "")
+    [hidden] = _faults('[notify.me]\nurl = "https://a.example"\ntoken = "hunter2"\n')
+    assert hidden.found is None
+
+
+def _faults(channels: str) -> list[Fault]:
+    """Faults of a fleet file with these channels."""
+    tree = Tree("fleet.toml")
+    parse_toml('[models.m]\nname = "m"\npool = "p"\ncontext_window = 1\n' + channels, tree)
+    with pytest.raises(ValidationError) as refused:
+        Fleet.model_validate(tree.data)
+    note_validation(tree, refused.value, Fleet)
+    return tree.faults
 
 
 def test_a_mail_server_has_the_usual_port_of_its_encryption() -> None:
