@@ -51,7 +51,8 @@ def open_database(path: Path) -> Iterator[Database]:
 
 
 def _copy(path: Path, copy: Path) -> None:
-    """The database and what SQLite keeps beside it, as of one moment."""
+    """The database and what SQLite keeps beside it (not beside a link to it), as of one moment."""
+    path = path.resolve() if path.exists() else path
     with open_input(path) as file:
         if file.read(16) != b"SQLite format 3\0":
             raise refused(path, "is no SQLite database; interstat's is ~/.claude/interstat/metrics.db")

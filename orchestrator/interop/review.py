@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.domain.matrix import content_hash
 from orchestrator.domain.outcome import Outcome
-from orchestrator.domain.untyped import count, pick, text
+from orchestrator.domain.untyped import count, pick, storable, text
 from orchestrator.interop.foreign import UNKNOWN, Arm, Ended, Rows
 from orchestrator.interop.input_file import refused
 from orchestrator.interop.json_file import items, read_object
@@ -70,7 +70,7 @@ def _review(path: Path, experiment: str, reading: Reading) -> Iterator[ImportedR
 
 def _agents(review: Mapping[str, object], found: Sequence[_Finding], file: str, reading: Reading) -> list[str]:
     """Those that were started, or that found something."""
-    names = [str(one) for key in ("agents_launched", "agents_completed") for one in items(review.get(key))]
+    names = [storable(str(one)) for key in ("agents_launched", "agents_completed") for one in items(review.get(key))]
     told = dict.fromkeys(names)
     for agent in dict.fromkeys(agent for one in found for agent in one.agents):
         if agent not in told:
@@ -81,7 +81,8 @@ def _agents(review: Mapping[str, object], found: Sequence[_Finding], file: str, 
 
 def _findings(review: Mapping[str, object], file: str, reading: Reading) -> Iterator[_Finding]:
     for number, item in enumerate(items(review["findings"]), 1):
-        agents = tuple(dict.fromkeys(map(str, items(pick(item, "agents"))))) or (text(item, "agent"),)
+        named = dict.fromkeys(storable(str(one)) for one in items(pick(item, "agents")))
+        agents = tuple(named) or (text(item, "agent"),)
         severity, where = text(item, "severity"), f"{file} {text(item, 'id') or f'finding {number}'}"
         if severity not in _SEVERITIES or not agents[0] or not isinstance(item, dict):
             reading.leave_out("no_finding", where, "{rows} findings without a severity or an agent")

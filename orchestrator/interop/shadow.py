@@ -23,22 +23,23 @@ _USE = (
     " tier and phase; quality and cost of them cannot be told."
 )
 _ARROW = r"\s*(?:→|->)\s*"
-# What a router says it would change. Names are free of spaces; a tier nobody knows has no model.
+# What a router says it would change. Names are free of spaces, so that no pattern looks at more than a few words of
+# a long line; a tier nobody knows has no model.
 _CHANGES = tuple(
     re.compile(pattern)
     for pattern in (
         rf"\[(?P<policy>B2)-shadow\] complexity=(?P<complexity>\S*) would change model: (?P<base>\S+?){_ARROW}"
-        r"(?P<proposed>\S+) \(phase=(?P<phase>[^ )]*) category=(?P<category>[^)]*)\)",
+        r"(?P<proposed>\S+) \(phase=(?P<phase>[^ )]*) category=(?P<category>[^)\s]*)\)",
         rf"\[(?P<policy>B2)-shadow\] complexity=(?P<complexity>\S*) would change dispatch: "
-        rf"(?P<base>[^\s(]+)\([^)]*\){_ARROW}(?P<proposed>[^\s(]+)\([^)]*\)",
+        rf"(?P<base>[^\s(]+)\([^)\s]*\){_ARROW}(?P<proposed>[^\s(]+)\([^)\s]*\)",
         rf"\[(?P<policy>B5)-shadow\] would route locally: (?P<base>\S+?){_ARROW}(?P<proposed>\S+)"
-        r"(?: \(complexity=(?P<complexity>\S*) agent=(?P<agent>[^)]*)\))?",
+        r"(?: \(complexity=(?P<complexity>\S*) agent=(?P<agent>[^)\s]*)\))?",
         r"\[(?P<policy>interspect)-shadow\] (?P<agent>\S+): base=(?P<base>[^,\s]+), calibrated=(?P<proposed>\S+)",
     )
 )
 # Said in every mode, of what was done and not of what would be.
 _OTHER = re.compile(r"\[(?:safety-floor|fable-window)\]")
-_LEFT = re.compile(r"\[[^\]\s]*shadow\]?|-shadow\]|would (?:change|route)")
+_LEFT = re.compile(r"-shadow|would (?:change|route)")
 _TIME = re.compile(r"\s*\[?(\d{4}-\d\d-\d\d[T ][\d:.,]+(?:Z|[+-]\d\d:?\d\d)?)")
 _PARTS = ("policy", "complexity", "base", "proposed", "phase", "category", "agent")
 _SHOWN_CHARS = 120
@@ -65,25 +66,29 @@ def read_log(paths: Sequence[Path], experiment: str) -> Log:
     reading = Reading(extra={"unparsed": 0})
     runs: list[ImportedRun] = []
     for path in paths:
-        found = list(_decisions(path, reading))
+        decisions, tells_agreement = _decisions(path, reading)
+        found = list(decisions)
         runs += [_run(experiment, path, one, reading) for one in found]
-        _show(path, found, reading)
+        _show(path, found, reading, tells_agreement=tells_agreement)
     return Log(source=SOURCE, runs=runs, reading=reading, use=_USE)
 
 
-def _decisions(path: Path, reading: Reading) -> Iterator[Decision]:
-    """Of a log, or of a table (TSV, or JSON with `cases`) that has a router's standard error by the row."""
+def _decisions(path: Path, reading: Reading) -> tuple[Iterator[Decision], bool]:
+    """Of a log, or of a table (TSV, or JSON with `cases`) that has a router's standard error by the row.
+
+    The second tells whether agreement is told too, as it is in a table.
+    """
     if path.suffix == ".json":
         cases = items(read_object(path, reading.tally).get("cases"))
         if not cases:
             raise refused(path, "has no list 'cases'; read are logs, and tables with 'mode' and 'stderr'")
-        return _of_cases(path, (({**one} if isinstance(one, dict) else {}) for one in cases), reading)
+        return _of_cases(path, (({**one} if isinstance(one, dict) else {}) for one in cases), reading), True
     lines = text_lines(path)
     first = next(lines, "")
     if {"mode", "stderr"} <= set(first.rstrip("\n").split("\t")):
         table = csv.DictReader(chain([first], lines), delimiter="\t", quoting=csv.QUOTE_NONE)
-        return _of_cases(path, ({**one} for one in table), reading)
-    return _of_lines(path, chain([first], lines) if first else (), reading)
+        return _of_cases(path, ({**one} for one in table), reading), True
+    return _of_lines(path, chain([first], lines) if first else (), reading), False
 
 
 def _of_lines(path: Path, lines: Iterable[str], reading: Reading) -> Iterator[Decision]:
@@ -118,7 +123,8 @@ def _said(said: str, place: str, at: str, told: Mapping[str, str], reading: Read
     decisions, rest = [], said
     for pattern in _CHANGES:
         for found in pattern.finditer(said):
-            parts = {name: (found.groupdict().get(name) or told.get(name) or "").rstrip(";") for name in _PARTS}
+            named = found.groupdict()
+            parts = {name: storable((named.get(name) or told.get(name) or "").rstrip(";")) for name in _PARTS}
             decisions.append(Decision(place=place, said=storable(found[0]), at=at, parts=parts))
         rest = pattern.sub("", rest)
     if _LEFT.search(rest):
@@ -155,14 +161,12 @@ def _run(experiment: str, path: Path, decision: Decision, reading: Reading) -> I
     return Rows(arm, path.stem).run(f"{decision.place}\0{decision.said}", ended, record)
 
 
-def _show(path: Path, found: Sequence[Decision], reading: Reading) -> None:
+def _show(path: Path, found: Sequence[Decision], reading: Reading, *, tells_agreement: bool) -> None:
     """How often each change would have been made, and how often none, where the file tells that."""
     changes = Counter((one.parts["policy"], one.parts["complexity"], one.change) for one in found)
     changed = sum(one.parts["base"] != one.parts["proposed"] for one in found)
-    agreed = len(found) - changed
-    told = (
-        f"{changed / len(found):.0%} of {len(found)} decisions" if agreed else "it does not tell how often it agreed"
-    )
+    agreed = len(found) - changed if tells_agreement else None
+    told = "it does not tell how often it agreed" if agreed is None else f"and {agreed} were left as they were"
     reading.shown.append(f"  {path.name}: {changed} would have changed ({told})")
     for (policy, tier, change), times in sorted(changes.items()):
         reading.shown.append(f"    {policy} {tier or 'any tier'}: {change}: {times}")
@@ -171,7 +175,7 @@ def _show(path: Path, found: Sequence[Decision], reading: Reading) -> None:
         {
             "target": path.stem,
             "changed": changed,
-            "agreed": agreed if agreed else None,
+            "agreed": agreed,
             "changes": [
                 {"policy": policy, "complexity": tier or None, "change": change, "times": times}
                 for (policy, tier, change), times in sorted(changes.items())

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +22,7 @@ SOURCE = "trials"
 # `DATE_AGENT_MODEL`, as submissions call themselves.
 _SUBMISSION = re.compile(r"(?:\d{8}_)?(?P<agent>[^_]+)_(?P<model>.+)")
 _LONG_DIGITS = 15
+_KEPT_CELLS = 10_000
 # How Terminal-Bench's words for a trial that failed are read, where the tests did not pass.
 _MODES = {
     "": Outcome.COMPLETE,
@@ -60,7 +61,8 @@ def to_results(
     """The trials as they stream by, each once."""
     # What was read, 24 bytes of each trial.
     seen: dict[bytes, bytes] = {}
-    arms: dict[tuple[str, ...], Rows] = {}
+    # Of the cells met last: a table has its trials of one together, and a large one has too many cells to keep.
+    arms: OrderedDict[tuple[str, ...], Rows] = OrderedDict()
     for line in lines:
         row, where = line.row, f"{file}:{line.number}"
         name = "\0".join((row["submission"], row.get("run", ""), row["task"], row.get("trial") or where))
@@ -69,6 +71,8 @@ def to_results(
         key = tuple(row.get(part, "") for part in ("submission", "agent", "model", "agent_version", "task"))
         if key not in arms:
             arms[key] = Rows(_arm(experiment, row), row["task"])
+            if len(arms) > _KEPT_CELLS:
+                arms.popitem(last=False)
         ended = read_trial(row, where, tally)
         counts.rows += 1
         counts.cells[row["submission"], row["task"]] += 1

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from orchestrator.analysis.reprice import reprice
 from orchestrator.domain.errors import Conflict, ExitCode
+from orchestrator.domain.usage import Prices
 from orchestrator.interop.mlflow_files import write_runs
 from orchestrator.interop.open_files import write_spans, write_trajectories
 from orchestrator.interop.open_tables import WRITERS, write_tables
@@ -19,6 +21,7 @@ from orchestrator.interop.trials import SOURCE, Counts, to_results
 from orchestrator.interop.trials_file import read_lines
 from orchestrator.storage.bulk import insert_many
 from orchestrator.storage.engine import Database
+from orchestrator.storage.evidence import load_evidence
 from orchestrator.storage.export import Column, Kind
 from orchestrator.storage.imports import store_imported
 from orchestrator.storage.tables import attempts, check_cases, events, stages
@@ -312,3 +315,9 @@ def test_a_run_for_mlflow_lies_where_its_file_store_looks(export: Exports) -> No
             }.items()
         },
     }, "what is unknown has no file"
+
+
+def test_past_runs_are_priced_again(filled: Database) -> None:
+    evidence = load_evidence(filled, "trials", NOW)
+    (row,) = reprice(evidence.jobs, evidence.stages, {"gpt-5": Prices(input=5.0, output=25.0)})
+    assert (row.stages, row.before.known, row.after.known, row.after.total, row.undivided) == (2, 0, 1, 1000, 1)

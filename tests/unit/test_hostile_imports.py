@@ -274,6 +274,26 @@ def test_a_key_that_is_given_twice_is_noted(tmp_path: Path) -> None:
     assert "key_twice" in {finding.kind for finding in log.reading.tally.findings()}
 
 
+@pytest.mark.parametrize(
+    "part",
+    ["[", "[B2-shadow] complexity=C1 would change dispatch: a(", "[B5-shadow] would route locally: a", "x-shadow "],
+)
+def test_a_long_line_of_a_shadow_log_is_read_in_one_go(tmp_path: Path, part: str) -> None:
+    """A pattern that starts anew at every place and looks to the end of the line would take hours."""
+    (tmp_path / "s.log").write_text(part * (1_000_000 // len(part)))
+    assert shadow.read_log([tmp_path / "s.log"], "x").reading.left_out == 1
+
+
+def test_names_that_no_database_takes_are_made_ones_that_it_does(tmp_path: Path) -> None:
+    finding = {"severity": "P1", "agents": ["a\ud800", "b\0"], "title": "\ud800"}
+    path = _write(tmp_path / "f.json", json.dumps({"input": "x\udfff", "findings": [finding]}))
+    runs = list(review.read_log([path], "x").runs)
+    assert [run.stages[0].values["agent"] for run in runs] == ["a?", "b\ufffd"]
+    (tmp_path / "s.log").write_text("[interspect-shadow] a\0b: base=c\0, calibrated=d\n")
+    (run,) = shadow.read_log([tmp_path / "s.log"], "x").runs
+    assert (run.stages[0].values["agent"], run.stages[0].values["model_asked"]) == ("a\ufffdb", "c\ufffd")
+
+
 @given(st.text(), st.sampled_from(["[B2-shadow] ", "[B5-shadow] would route locally: ", ""]))
 def test_no_line_of_a_shadow_log_is_lost(tmp_path_factory: pytest.TempPathFactory, line: str, mark: str) -> None:
     said = (mark + line).encode("utf-8", "replace").replace(b"\n", b" ")
