@@ -1,5 +1,6 @@
 """Estimates against what came, and how plans and views say what is expected."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,8 +18,10 @@ from orchestrator.analysis.totals import total
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
 from orchestrator.domain.zones import Zone
+from orchestrator.reports import as_json, html, markdown
 from orchestrator.reports.eta import Eta, eta_of
 from orchestrator.reports.gauges import Gauge, gauge_lines
+from orchestrator.reports.options import ReportOptions
 from orchestrator.reports.plan_estimates import outlook_lines, verdict
 from orchestrator.reports.tables_estimates import estimates
 from tests.unit.rows_factory import NIGHT, job, night
@@ -73,6 +76,12 @@ def test_what_came_is_held_against_what_was_expected() -> None:
         ("hybrid", "all", "2/3", "1.88 (1.88)", "1/2", "unknown", "–", "2.00 (2.00)", "–"),
         ("hybrid", "build", "1/1", "1.00 (1.00)", "1/1", "unknown", "–", "–", "–"),
     )
+    shown = study(evidence)
+    for text in (html.render(shown, ReportOptions()), markdown.render(shown, ReportOptions())):
+        assert "Estimates against what came" in text
+        assert "1.88" in text
+    [first, second] = json.loads(as_json.render(shown, ReportOptions()))["estimates"]
+    assert (first["seconds"]["inside"], second["stage"], second["cost_usd_micros"]) == (1, "build", None)
 
 
 def test_a_night_that_nobody_estimated_has_no_such_table() -> None:
