@@ -84,7 +84,7 @@ def plan_command(file: Path, by: str | None, as_json: bool) -> int:
                 "context_warnings": smaller,
                 "targets": {name: target.sha for name, target in answer.targets.items()},
                 "expected": words.sums_json(estimates),
-                "outlook": words.outlook_json(outlook, now),
+                "outlook": words.outlook_json(outlook, windows, now),
             }
         )
         return ExitCode.OK

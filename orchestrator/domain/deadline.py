@@ -20,7 +20,13 @@ def parse_deadline(text: str, now: datetime) -> datetime:
     match = _FORM.fullmatch(text.strip())
     if match is None:
         raise ValueError(_ACCEPTED)
-    day, clock, zone = match.groups()
+    try:
+        return _moment(*match.groups(), now)
+    except (OverflowError, OSError):
+        raise ValueError(f"no clock shows that; {_ACCEPTED}") from None
+
+
+def _moment(day: str | None, clock: str, zone: str | None, now: datetime) -> datetime:
     wall = time.fromisoformat(clock.rjust(5, "0"))
     if day is not None:
         found = _at(datetime.combine(datetime.fromisoformat(day), wall), zone)

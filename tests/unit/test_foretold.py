@@ -141,7 +141,8 @@ def test_an_outlook_in_words() -> None:
         deadline=Deadline(seconds=10 * HOUR, least=0.6, most=0.6, late=(("t/p #1", 0.5),)),
     )
     assert lines(found) == [
-        "begun now, this ends at 2026-07-02 00:00, in 8 of 10 simulated nights between 23:00 and 2026-07-02 01:00",
+        "begun now, this ends at 2026-07-02 00:00, in 8 of 10 simulated nights "
+        "between 23:00 and 2026-07-02 01:00 UTC",
         "by 2026-07-02 08:00 UTC: perhaps, in 60 % of 200 simulated nights",
         "not done by then in most nights: 1 job: t/p #1",
         "bottleneck: window 5h of account:a, for which jobs wait 40 % of the time",
@@ -152,18 +153,19 @@ def test_an_outlook_in_words() -> None:
 def test_what_is_unknown_is_said() -> None:
     part = forecast(known=3, latest=Span(HOUR, HOUR, 5 * HOUR))
     assert lines(part) == [
-        "begun now, this ends at 2026-07-02 00:00 or later: 1 of 4 durations are unknown; by the jobs' own limits at "
-        "2026-07-02 03:00 at the latest"
+        "begun now, this ends at 2026-07-02 00:00 UTC or later: 1 of 4 durations are unknown; "
+        "by the jobs' own limits at "
+        "2026-07-02 03:00 UTC at the latest"
     ]
     blind = WindowOutlook(name="7d", gate="account:a", peak=Span(0.5, 0.5, 0.5), held_seconds=0.0, known=False)
     dark = forecast(windows=(blind,), deadline=Deadline(seconds=HOUR, least=0.0, most=1.0, late=()))
     assert lines(dark)[1:] == [
         "by 2026-07-01 23:00 UTC: cannot be told: nobody knows what jobs take of window 7d of account:a; "
-        "if that suffices, in 100 % of 200 simulated nights",
+        "if that suffices, in >99 % of 200 simulated nights",
         "window 7d of account:a: what jobs take of it is unknown",
     ]
     assert lines(forecast(sure=2)) == [
-        "begun now, this ends at about 2026-07-02 00:00; how far that may be off is unknown"
+        "begun now, this ends at about 2026-07-02 00:00 UTC; how far that may be off is unknown"
     ]
 
 
