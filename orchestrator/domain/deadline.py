@@ -20,8 +20,9 @@ def parse_deadline(text: str, now: datetime) -> datetime:
     match = _FORM.fullmatch(text.strip())
     if match is None:
         raise ValueError(_ACCEPTED)
+    day, clock, zone = match.groups()
     try:
-        return _moment(*match.groups(), now)
+        return _moment(day, clock, zone, now)
     except (OverflowError, OSError):
         raise ValueError(f"no clock shows that; {_ACCEPTED}") from None
 

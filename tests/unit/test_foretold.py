@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.analysis.bottleneck import Bottleneck
@@ -91,6 +91,7 @@ def test_a_night_that_nobody_estimated_has_no_such_table() -> None:
 # -- sums --
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.floats(0.1, 1e6), min_size=3, max_size=5), min_size=1, max_size=8))
 def test_sums_equal_their_parts(cells: list[list[float]]) -> None:
     parts = [estimate_alike(Source.CELL, values) for values in cells]
