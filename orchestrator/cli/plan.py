@@ -86,7 +86,7 @@ def plan_command(file: Path, by: str | None, as_json: bool) -> int:
                 "race": (race := race_plan(planned)) and vars(race),
                 "targets": {name: target.sha for name, target in answer.targets.items()},
                 "expected": words.sums_json(estimates),
-                "outlook": words.outlook_json(outlook, now),
+                "outlook": words.outlook_json(outlook, windows, now),
             }
         )
         return ExitCode.OK

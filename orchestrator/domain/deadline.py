@@ -21,6 +21,13 @@ def parse_deadline(text: str, now: datetime) -> datetime:
     if match is None:
         raise ValueError(_ACCEPTED)
     day, clock, zone = match.groups()
+    try:
+        return _moment(day, clock, zone, now)
+    except (OverflowError, OSError):
+        raise ValueError(f"no clock shows that; {_ACCEPTED}") from None
+
+
+def _moment(day: str | None, clock: str, zone: str | None, now: datetime) -> datetime:
     wall = time.fromisoformat(clock.rjust(5, "0"))
     if day is not None:
         found = _at(datetime.combine(datetime.fromisoformat(day), wall), zone)

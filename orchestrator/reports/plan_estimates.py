@@ -1,6 +1,6 @@
 """What a plan is expected to take and when it would end, in words and as JSON values."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,8 @@ from orchestrator.storage.outlook import WindowNow
 Form = Callable[[float | None], str]
 # Cells, and jobs that are not done in time; --json has all of them.
 _MOST_ROWS, _MOST_LATE = 60, 10
+# Beyond this nothing is a date any more.
+_LONGEST_SECONDS = 10 * 365 * 86400.0
 
 
 def _ppm(value: float | None) -> str:
@@ -81,7 +83,7 @@ def _sum(whole: Total, form: Form) -> str:
     return f"{form(whole.mean)} [{form(whole.low)}–{form(whole.high)}]"
 
 
-def outlook_lines(found: Forecast, windows: list[WindowNow], now: datetime) -> Iterator[str]:
+def outlook_lines(found: Forecast, windows: Sequence[WindowNow], now: datetime) -> Iterator[str]:
     """When it ends, whether that is in time, what it waits for, and what is not foretold."""
     if not found.of:
         return
@@ -117,25 +119,27 @@ def _ends(found: Forecast, now: datetime) -> str:
     if not found.complete:
         missing = f"{found.of - found.known} of {found.of} durations are unknown"
         latest = found.latest.high if found.latest else None
-        return f"this ends at {_at(found.ends.middle, now)} or later: {missing}; {_at_latest(latest, now)}"
+        return f"this ends at {_at(found.ends.middle, now)} UTC or later: {missing}; {_at_latest(latest, now)}"
     if not found.ranged:
         why = (
             "how far that may be off is unknown"
             if found.sure < found.of
             else "too many jobs for a range, --by makes one"
         )
-        return f"this ends at about {_at(found.ends.middle, now)}; {why}"
-    span = f"between {_at(found.ends.low, now)} and {_at(found.ends.high, now)}"
+        return f"this ends at about {_at(found.ends.middle, now)} UTC; {why}"
+    span = f"between {_at(found.ends.low, now)} and {_at(found.ends.high, now)} UTC"
     return f"this ends at {_at(found.ends.middle, now)}, in 8 of 10 simulated nights {span}"
 
 
 def _at_latest(seconds: float | None, now: datetime) -> str:
-    if seconds is None or seconds > 10 * 365 * 86400:
+    if seconds is None or seconds > _LONGEST_SECONDS:
         return "no limit says when at the latest"
-    return f"by the jobs' own limits at {_at(seconds, now)} at the latest"
+    return f"by the jobs' own limits at {_at(seconds, now)} UTC at the latest"
 
 
 def _at(seconds: float, now: datetime) -> str:
+    if seconds > _LONGEST_SECONDS:
+        return "a moment more than ten years away"
     moment = now + timedelta(seconds=seconds)
     return f"{moment:%H:%M}" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M}"
 
@@ -168,7 +172,7 @@ def _why_not(found: Forecast, most: float) -> str:
     if found.sure < found.of:
         return f"of {found.of - found.sure} of {found.of} jobs too few others were seen to know how much they differ"
     blind = [f"{one.name} of {one.gate}" for one in found.windows if not one.known]
-    nights = f"if that suffices, in {share(most)} of {found.nights} simulated nights"
+    nights = f"if that suffices, in {share(min(most, 0.999))} of {found.nights} simulated nights"
     return f"nobody knows what jobs take of window {', '.join(blind)}; {nights}"
 
 
@@ -219,7 +223,7 @@ def sums_json(found: PlanEstimates) -> dict[str, Any]:
     }
 
 
-def outlook_json(found: Forecast, now: datetime) -> dict[str, Any]:
+def outlook_json(found: Forecast, windows: Sequence[WindowNow], now: datetime) -> dict[str, Any]:
     """The forecast, with moments in place of seconds."""
     deadline = found.deadline
     return {
@@ -232,6 +236,7 @@ def outlook_json(found: Forecast, now: datetime) -> dict[str, Any]:
         "ends_at_if_unknown_take_their_limit": _moments(found.latest, now),
         "bottleneck": vars(found.bottleneck) if found.bottleneck and found.known else None,
         "windows": [vars(one) | {"peak": one.peak._asdict()} for one in found.windows],
+        "implied_token_limits": {f"{one.account}/{one.spec.name}": one.spec.tokens for one in windows if one.implied},
         "never_start": list(found.never),
         "deadline": None
         if deadline is None
@@ -253,6 +258,6 @@ def _moments(span: Span | None, now: datetime) -> dict[str, datetime | None] | N
         return None
     # A job without any limit may take for ever, which is no date.
     return {
-        name: now + timedelta(seconds=seconds) if seconds < 10 * 365 * 86400 else None
+        name: now + timedelta(seconds=seconds) if seconds < _LONGEST_SECONDS else None
         for name, seconds in span._asdict().items()
     }

@@ -21,6 +21,7 @@ from orchestrator.storage.marks import model_scope
 from orchestrator.storage.outlook import OpenRow, ProfileFacts, WindowNow, open_rows, profile_facts
 from orchestrator.storage.outlook import stored_windows as _stored_windows
 from orchestrator.storage.outlook import windows_now as _windows_now
+from orchestrator.storage.pools import all_pools
 
 
 def fleet_windows(database: Database, fleet: Fleet, now: datetime) -> list[WindowNow]:
@@ -55,7 +56,7 @@ def plan_outlook(
     by: datetime | None = None,
 ) -> Forecast:
     """As if the plan were submitted now. Open jobs of other experiments take their slots and windows as well."""
-    slots = _slots(database, now) | plan.loaded.fleet.capacities()
+    slots = _slots(database, now, plan.loaded.fleet.capacities())
     return _foretell(
         [*_stored(database, plan.loaded.experiment.experiment, plan.known, windows, now), *_new(estimates, windows)],
         _open_now(database, slots, now),
@@ -71,7 +72,7 @@ def live_outlook(database: Database, experiment: str, now: datetime, by: datetim
     known = history_for(database, windows)
     jobs = _stored(database, experiment, known, windows, now)
     nights = max(1, min(_LIVE_NIGHTS, _LIVE_JOBS // max(1, len(jobs))))
-    return _foretell(jobs, _open_now(database, _slots(database, now), now), windows, now, by, nights)
+    return _foretell(jobs, _open_now(database, _slots(database, now, {}), now), windows, now, by, nights)
 
 
 # Nights of a view that is made again and again, and jobs over all of them.
@@ -118,8 +119,11 @@ def _simulated(window: WindowNow, now: datetime) -> SimulatedWindow:
     )
 
 
-def _slots(database: Database, now: datetime) -> dict[str, int]:
-    return resources(database) | wanted_slots(database, now)
+def _slots(database: Database, now: datetime, filed: Mapping[str, int]) -> dict[str, int]:
+    """As stored, then as the fleet file says, then as many as a pool's server serves now."""
+    pools = {f"pool:{view.server.name}": view.server.slots or 1 for view in all_pools(database)}
+    serving = {name: count for name, count in wanted_slots(database, now).items() if count}
+    return {**pools, **resources(database), **filed, **serving}
 
 
 def _open_now(database: Database, slots: Mapping[str, int], now: datetime) -> dict[str, int]:

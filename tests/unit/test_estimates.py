@@ -5,7 +5,7 @@ from math import log
 from statistics import fmean, median
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.analysis.estimate import Estimate, Source, estimate_alike, estimate_another
@@ -110,6 +110,7 @@ def test_more_of_the_same_history_only_narrows(values: list[float], times: int) 
     assert many.mean == pytest.approx(few.mean)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("tuv"), amounts), max_size=30), st.randoms())
 def test_the_order_of_runs_does_not_matter(rows: list[tuple[str, str, float]], chance: random.Random) -> None:
     runs = [Run(of(target, agent, agent), {SECONDS: value}) for agent, target, value in rows]
