@@ -16,7 +16,7 @@ BENCHMARKS ?= help_time worktree_ready kill_latency supervision_cpu gateway_late
 	reaction one_second_jobs queue_throughput
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench pictures faults fmt agents reference browser llama lock clean
+.PHONY: help demo test check lint programs bench pictures faults fmt agents reference browser llama lock clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,16 +25,22 @@ demo: $(RUNTIME)  ## Run the demo experiment with scripted models: no key, no co
 	@ops/install-agents demo
 	@$(BIN)/python examples/demo/run_demo.py
 
-test: $(DEV) browser  ## Run every test
-	@ops/install-agents tests & ops/install-mini $(VENV) && wait $$!
+test: programs  ## Run every test
 	@$(BIN)/pytest -n $(JOBS) $(ARGS)
 
-check: $(DEV) browser  ## Everything that CI runs: lint, format, types, layers, tests
+# The type checker takes one core and what the tests need comes over the network, so both at once.
+check: $(DEV)  ## Everything that CI runs: lint, format, types, layers, tests
+	@$(MAKE) --no-print-directory --jobs 2 lint programs
+	@$(MAKE) --no-print-directory test
+
+lint: $(DEV)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(MAKE) --no-print-directory test
+
+programs: $(DEV) browser
+	@ops/install-agents tests & ops/install-mini $(VENV) && wait $$!
 
 bench: $(DEV)  ## Run the benchmarks, which state their limits
 	@missed=""; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; \

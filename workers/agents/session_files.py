@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,18 +14,26 @@ from workers.agents.lines import LineSplitter
 MAX_LOOK_BYTES = 32 * 1024 * 1024
 
 
-def content(path: Path, offset: int = 0) -> bytes:
-    """The bytes from `offset` on, at most MAX_LOOK_BYTES.
+@contextmanager
+def regular(path: Path) -> Iterator[tuple[int, os.stat_result]]:
+    """The open file and its status. The one way in which a file that an agent writes is opened.
 
     Raises OSError, also for what is no regular file: nobody may be made to wait for a pipe, or to read a device.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(f"{path} is no regular file")
-        return os.pread(descriptor, MAX_LOOK_BYTES, offset)
+        yield descriptor, found
     finally:
         os.close(descriptor)
+
+
+def content(path: Path, offset: int = 0) -> bytes:
+    """The bytes from `offset` on, at most MAX_LOOK_BYTES. Raises OSError as `regular` does."""
+    with regular(path) as (descriptor, _):
+        return os.pread(descriptor, MAX_LOOK_BYTES, offset)
 
 
 def whole(path: Path) -> bytes:

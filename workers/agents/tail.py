@@ -1,4 +1,7 @@
-"""Whole lines of a file that another program appends to, and may tear, truncate, replace, remove or never write."""
+"""Whole lines of a file that another program appends to, and may tear, truncate, replace, remove or never write.
+
+Agents only append to their own session files: for those `session_files.FileTail` is enough, without a hash per line.
+"""
 
 import hashlib
 import os
@@ -8,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from workers.agents.session_files import regular
 
 # Per look: what is more waits for the next one.
 _LOOK_BYTES = 8 * 1024 * 1024
@@ -89,23 +94,14 @@ class Tail:
 
     def _new_bytes(self) -> bytes:
         try:
-            # Neither a pipe that nobody writes to nor a device is waited for.
-            file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with regular(self.path) as (file, about):
+                self._notice_rewrite(file, about)
+                data = os.pread(file, _LOOK_BYTES, self._offset)
+                self._offset += len(data)
+                self._head = os.pread(file, min(_HEAD_BYTES, self._offset), 0)
+                return data
         except OSError:
             return b""
-        try:
-            about = os.fstat(file)
-            if not stat.S_ISREG(about.st_mode):
-                return b""
-            self._notice_rewrite(file, about)
-            data = os.pread(file, _LOOK_BYTES, self._offset)
-            self._offset += len(data)
-            self._head = os.pread(file, min(_HEAD_BYTES, self._offset), 0)
-            return data
-        except OSError:
-            return b""
-        finally:
-            os.close(file)
 
     def _notice_rewrite(self, file: int, about: os.stat_result) -> None:
         identity = about.st_dev, about.st_ino
