@@ -11,11 +11,14 @@ from orchestrator.analysis.rows import JobRow
 from orchestrator.analysis.tally import Floats
 from orchestrator.analysis.variants import labels, variant_of
 
+# Resamples of fewer targets repeat the few that were seen, and the mean looks far too sure.
+MIN_TARGETS = 5
+
 
 def cost_intervals(jobs: Sequence[JobRow]) -> dict[str, Interval]:
     """The 95 % interval of the mean list price of a result, in micro-dollars, by label of the variant.
 
-    Only variants whose cost is known for every result, on two targets or more. Source: see `bootstrap`.
+    Only variants whose cost is known for every result, on `MIN_TARGETS` targets or more. Source: see `bootstrap`.
     """
     named = labels(jobs)
     found: dict[str, dict[str, list[int | None]]] = {}
@@ -27,7 +30,7 @@ def cost_intervals(jobs: Sequence[JobRow]) -> dict[str, Interval]:
     return {
         label: _interval(costs, weights)
         for label, by_target in found.items()
-        if len(costs := _complete(by_target)) > 1
+        if len(costs := _complete(by_target)) >= MIN_TARGETS
     }
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.analysis.rows import Evidence, JobRow, StageRow
+from orchestrator.analysis.rows import Evidence, JobRow, StageRow, by_job
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.usage import TokenUsage
 from orchestrator.storage.imports import KeptRecord
@@ -52,10 +52,11 @@ def kept(records: Sequence[KeptRecord]) -> tuple[list[Mapping[str, Any]], list[M
 def told(evidence: Evidence) -> tuple[list[Record], list[Record]]:
     """The runs and the iterations of an experiment that was run here: what ended, in the order of the jobs."""
     runs, iterations = [], []
+    by_id = by_job(evidence.stages)
     for job in evidence.jobs:
         if job.outcome is None or job.started_at is None:
             continue
-        stages = [stage for stage in evidence.stages if stage.job_id == job.job_id]
+        stages = by_id.get(job.job_id, [])
         run_id = f"{evidence.experiment}_{job.job_id}"
         runs.append(_run(evidence, job, stages, run_id))
         iterations += [_iteration(stage, run_id, number) for number, stage in enumerate(stages, 1)]

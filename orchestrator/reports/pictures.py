@@ -78,7 +78,9 @@ def _night_note(study: Study) -> str:
         "bar are the part of it that waited for a provider's limit."
     )
     left_out = study.evidence.course.attempts_left_out
-    return f"{text} {left_out:,} more attempts are left out." if left_out else text
+    text += f" {left_out:,} more attempts are left out." if left_out else ""
+    unbegun = sum(not job.attempts for job in study.evidence.jobs)
+    return f"{text} {unbegun:,} jobs that have not begun are not in it." if unbegun else text
 
 
 def _windows_note(study: Study, shown: int) -> str:

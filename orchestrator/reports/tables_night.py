@@ -15,7 +15,7 @@ def slots(study: Study) -> Table:
     return Table(
         key="slots",
         title="Machines, accounts and pools",
-        columns=("resource", "most at once", "spans", "time held", "of one slot's night", "waiting for limits"),
+        columns=("resource", "most at once", "spans", "time held", "busy on average", "waiting for limits"),
         rows=tuple(_slots(one, night) for one in night.resources) if night else (),
         numeric=frozenset(range(1, 6)),
         note="A span is an attempt on a machine, a stage on an account or pool. Limit waits are part of it.",
@@ -31,7 +31,7 @@ def _slots(one: Lanes, night: Night) -> tuple[str, ...]:
         most,
         f"{one.spans:,}",
         duration(one.held_seconds),
-        share(one.held_seconds / whole),
+        f"{one.held_seconds / whole:.2f}",
         "–" if machine else duration(one.limit_wait_seconds),
     )
 

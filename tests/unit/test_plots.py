@@ -204,10 +204,11 @@ def test_thinning_keeps_both_ends_and_the_peak(tokens: list[int]) -> None:
 
 
 def test_costs_have_an_interval_where_they_are_known_on_several_targets() -> None:
-    priced = [job(at, profile="a", target=f"t{at % 3}", cost_usd_micros=100 * (1 + at % 3)) for at in range(6)]
-    dark = [job(10 + at, profile="b", target=f"t{at}", cost_usd_micros=None if at else 5) for at in range(3)]
-    lone = [job(20, profile="c", target="t0"), job(21, profile="d", outcome=Outcome.INFRA_ERROR)]
-    found = cost_intervals([*priced, *dark, *lone])
+    priced = [job(at, profile="a", target=f"t{at % 6}", cost_usd_micros=100 * (1 + at % 3)) for at in range(12)]
+    dark = [job(20 + at, profile="b", target=f"t{at}", cost_usd_micros=None if at else 5) for at in range(6)]
+    few = [job(30 + at, profile="c", target=f"t{at}") for at in range(4)]
+    lone = [job(40, profile="d", outcome=Outcome.INFRA_ERROR)]
+    found = cost_intervals([*priced, *dark, *few, *lone])
     assert list(found) == ["a"]
     assert 100 <= found["a"].low < 200 < found["a"].high <= 301
 
