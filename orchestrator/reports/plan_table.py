@@ -1,7 +1,7 @@
 """The plan as a terminal table."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -43,15 +43,8 @@ def print_plan(
     console.print(table)
     if len(planned.jobs) > _MOST_ROWS:
         console.print(f"... and {len(planned.jobs) - _MOST_ROWS} more: use --json")
-    if race := race_plan(planned):
-        console.print(race.words(), highlight=False, soft_wrap=True)
-    if then := experiment.then:
-        console.print(
-            f"second part: {', '.join(then.profiles)} on the {then.top} targets with the {then.first} {then.rank_by} "
-            "in the first, once that has ended",
-            highlight=False,
-            soft_wrap=True,
-        )
+    for line in _rules(planned):
+        console.print(line, highlight=False, soft_wrap=True)
     for queue, count in sorted(Counter(job.queue for job in planned.new).items()):
         console.print(f"queue {queue}: {count} new jobs")
     for label, target in answer.targets.items():
@@ -71,3 +64,17 @@ def print_plan(
         console.print(f"{resource} is gone from the fleet file and no open job needs it: a submit forgets it.")
     if planned.stale:
         console.print(f"{planned.stale} stored jobs are no longer in the file; they stay as they are.")
+
+
+def _rules(planned: Plan) -> Iterator[str]:
+    """What decides while it runs which of the jobs take place."""
+    race, then = race_plan(planned), planned.loaded.experiment.then
+    if race:
+        yield race.words()
+    if then:
+        yield (
+            f"second part: {', '.join(then.profiles)} on the {then.top} targets with the {then.first} {then.rank_by} "
+            "in the first, once that has ended"
+        )
+    if race or then:
+        yield "what is expected counts every job; those that are stopped or not chosen take nothing"

@@ -11,7 +11,7 @@ from orchestrator.analysis.study import Study
 from orchestrator.reports.symbols import symbol
 from orchestrator.reports.words import duration, money, one_line, spaced, tokens
 
-_TONES = 6  # colours of stages in report.css
+_TONES = 6  # colours of stages in colours.css
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from markupsafe import Markup
 
+from orchestrator import reports
 from orchestrator.domain.errors import NotFound
 from orchestrator.settings import Settings
 from orchestrator.storage.engine import Database
@@ -26,6 +27,7 @@ from orchestrator.web.source import TICK_SECONDS, Shown, Sources
 log = logging.getLogger("bakeoff.web")
 
 _STATIC = Path(__file__).parent / "static"
+_COLOURS = Path(reports.__file__).parent / "templates" / "colours.css"
 # Pages that were looked at last and are kept up to date by what moved.
 _MOST_EXPERIMENTS, _MOST_JOBS = 16, 64
 # Nothing that is sent to this server is long.
@@ -59,6 +61,7 @@ class LivePage:
         app.router.add_get(r"/jobs/{id:\d{1,10}}", self._job_page)
         app.router.add_get(r"/jobs/{id:\d{1,10}}/changes", self._job_changes)
         app.router.add_get("/healthcheck", _healthy)
+        app.router.add_get("/static/colours.css", _colours)
         app.router.add_static("/static/", _STATIC)
 
     async def _list_page(self, request: web.Request) -> web.Response:
@@ -191,6 +194,10 @@ def _page_number(request: web.Request) -> int:
 
 def _agent_text(request: web.Request) -> bool:
     return request.query.get("agent-text") == "shown"
+
+
+async def _colours(_: web.Request) -> web.FileResponse:
+    return web.FileResponse(_COLOURS)
 
 
 async def _healthy(request: web.Request) -> web.Response:
