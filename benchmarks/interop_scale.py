@@ -25,7 +25,7 @@ from orchestrator.storage.engine import Database
 from orchestrator.storage.imports import store_imported
 
 ROWS, TRIALS_PER_CELL, TASKS = 20_000, 5, 400
-# Measured: 80 to 101 times. A slip that is quadratic misses the goal at once.
+# Measured: 64 to 101 times. A slip that is quadratic misses the goal at once.
 WANTED_RATIO, WANTED_MIB = 160.0, 1024
 HEADER = (
     "submission",
