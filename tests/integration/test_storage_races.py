@@ -15,6 +15,7 @@ from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.order import race_draw
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.race import Race
+from orchestrator.scheduling.notices import look
 from orchestrator.scheduling.races import RaceWatch
 from orchestrator.storage import attempts, control, submit
 from orchestrator.storage.attempts import AttemptResult
@@ -137,6 +138,20 @@ def test_a_profile_that_cannot_win_is_stopped_with_the_evidence_on_record(databa
     with database.read() as connection:
         [text] = set(connection.execute(sa.select(jobs.c.detail).where(jobs.c.outcome == "raced_out")).scalars())
     assert text.startswith(detail)
+
+
+def test_people_are_told_which_jobs_the_race_has_ended(database: Database) -> None:
+    add_race(database, "ab", ENOUGH + 1)
+    assert look(database, NOW) == []
+    run(database, BEHIND, 2 * ENOUGH)
+    assert look(database, NOW) == [], "the stop has not been looked for yet"
+    RaceWatch().look(database, NOW)
+    run(database, BEHIND, 1)
+
+    [message] = look(database, NOW)
+
+    assert message.title == f"demo has ended: {ENOUGH + 1} of {2 * ENOUGH + 2} jobs done, 1 out of the race"
+    assert message.text == f"Jobs: {ENOUGH + 1} done, {ENOUGH} failed, 1 cancelled (1 by the race)."
 
 
 def test_a_second_scheduler_and_a_restarted_one_change_nothing(database: Database) -> None:
