@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from orchestrator.domain.errors import ExitCode
 from orchestrator.domain.notices import NoticeKind
 from orchestrator.domain.outcome import Outcome
+from orchestrator.reports.eta import Foreteller
+from orchestrator.reports.live_rows import live_view
 from orchestrator.scheduling.campaigns import settle_campaigns
 from orchestrator.scheduling.notices import look
 from orchestrator.storage import attempts, breakers, control, submit
@@ -22,6 +24,9 @@ from orchestrator.storage.control import Selection
 from orchestrator.storage.dispatch import ensure_slots, wake_parked
 from orchestrator.storage.engine import Database
 from orchestrator.storage.tables import cells, jobs
+from orchestrator.web.board import Board
+from orchestrator.web.fleet import read_fleet
+from orchestrator.web.render import experiment_sections
 from tests.support.lab import Lab
 from tests.support.waiting import until
 from tests.support.world import COMPLETE, LATER, NOW, A, add_accounts, parked, spec, start
@@ -126,6 +131,25 @@ def test_a_second_part_that_waits_is_no_alarm_and_waits_for_no_person(database: 
     [message] = look(database, LATER)
     assert message.title == "demo has ended: 2 of 4 jobs done"
     assert message.text == "Jobs: 2 done, 1 failed, 1 cancelled (1 in the second part)."
+
+
+def test_views_say_that_the_end_they_foretell_is_that_of_the_first_part(database: Database) -> None:
+    add_campaign(database, 3)
+    run(database, COMPLETE)
+
+    view = live_view(database, "demo", NOW, Foreteller(database, "demo"))
+    assert view.eta is not None
+    assert view.eta.of == 2
+    assert view.eta_words == "unknown for the first part"
+    fleet = read_fleet(database, NOW)
+    board = Board("demo")
+    page = experiment_sections(board.look(database, fleet.slots, fleet.closed, NOW), fleet, view.eta)
+    assert "to go: <b>unknown for the first part</b>" in page["summary"]
+    assert "<b>3</b> waits for the first part of its experiment to end" in page["waiting"]
+
+    run(database, COMPLETE, FAILED)
+    settle_campaigns(database, NOW)
+    assert live_view(database, "demo", NOW, Foreteller(database, "demo")).eta_words == "unknown"
 
 
 def test_a_larger_file_ranks_anew_and_leaves_what_was_decided(database: Database) -> None:
