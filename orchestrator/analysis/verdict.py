@@ -64,9 +64,12 @@ def _lead(
 ) -> str:
     leader = ranking.leader
     if leader is None:
-        shown = [f"{e.label} {e.solved} of {e.results}" for e in sorted(summaries, key=lambda e: -(e.rate or 0.0))]
+        shown = [
+            f"{e.label} {e.solved} of {e.results}" for e in sorted(ranking.unranked, key=lambda e: -(e.rate or 0.0))
+        ]
+        whose = "no profile" if len(ranking.unranked) == len(summaries) else "no profile that may be compared"
         return (
-            f"No ranking is claimed: no profile has {MIN_RESULTS} results; with fewer, one job moves the rate by a "
+            f"No ranking is claimed: {whose} has {MIN_RESULTS} results; with fewer, one job moves the rate by a "
             f"quarter or more. Solved so far: {join(shown)}."
         )
     low, high = leader.interval

@@ -71,6 +71,16 @@ def test_a_result_that_no_check_judged_measures_nothing() -> None:
     assert found == (RankedTarget("easy", None, False),)
 
 
+def test_results_of_a_second_part_do_not_stand_beside_those_of_the_first() -> None:
+    jobs = (row(1, "t1", "a", LOST), *(row(20 + at, f"t{at}", "big", DONE) for at in range(6)))
+    then = Then(profiles=("big",), rank_by=RankBy.SOLVED, top=6)
+
+    said = study(Evidence(experiment="night", generated_at=NIGHT, jobs=jobs, then=then)).verdict[0]
+
+    assert said.startswith("No ranking is claimed: no profile that may be compared has 5 results")
+    assert said.endswith("Solved so far: a 0 of 1.")
+
+
 def test_the_report_compares_nothing_with_the_second_part() -> None:
     first = [row(at, f"t{at}", "a", LOST) for at in range(8)]
     second = [row(20 + at, f"t{at}", "big", DONE) for at in range(6)]

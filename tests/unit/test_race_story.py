@@ -1,8 +1,10 @@
 """What reports say of a race: the stop with its evidence, and no comparison with what was stopped."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from rich.console import Console
 
@@ -151,6 +153,15 @@ def test_a_race_without_a_stop_says_so_and_no_race_says_nothing() -> None:
     assert still.verdict[1] == "The race has stopped nobody."
     assert not any("race" in sentence for sentence in none.verdict)
     assert "out of the race" not in printed(none)
+
+
+def test_every_key_of_the_document_is_described() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "report.md").read_text()
+    table = page.split("## The JSON document")[1].split("\n## ")[0]
+    described = [name for row in re.findall(r"^\| (`.*?`) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)]
+
+    assert described == sorted(set(described), key=described.index)
+    assert set(described) == set(as_json.document(raced(), ReportOptions()))
 
 
 def test_every_form_of_the_report_has_it() -> None:
