@@ -64,7 +64,11 @@ def sum_lines(found: PlanEstimates) -> Iterator[str]:
     if not found.jobs:
         return
     if not found.runs:
-        yield f"no run has ended with a result yet: estimates need {LEAST_RUNS} like it, so all of them are unknown"
+        yield (
+            f"expected of {len(found.jobs)} jobs: time, tokens and list price are unknown; no run has ended with a "
+            f"result yet, and estimates need {LEAST_RUNS} like it"
+        )
+        return
     yield (
         f"expected of {len(found.jobs)} jobs: {_sum(found.seconds, duration)} of work, "
         f"{_sum(found.tokens, tokens)} tokens, {_sum(found.cost_usd_micros, money)} at list price"
@@ -159,6 +163,8 @@ def verdict(found: Forecast, deadline: Deadline) -> str:
     chance = deadline.chance
     if chance is None:
         return f"cannot be told: {_why_not(found, deadline.most)}"
+    if not found.known and chance == 1 and found.latest and found.latest.high <= deadline.seconds:
+        return "yes, because the jobs' own limits end them by then"
     if chance > 0.95:
         return f"yes, in {share(min(chance, 0.999))} of {found.nights} simulated nights"
     if chance < 0.05:
