@@ -1,6 +1,6 @@
 """What one needs to decide: who wins under which cost ceiling, what would flip it, and what to run next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -50,13 +50,16 @@ class Limit(StrEnum):
     FEW_TO_DRAW = "few_to_draw"
     TASKS_UNNAMED = "tasks_unnamed"
     NOT_APART = "not_apart"
+    STOPPED = "stopped"
+    SECOND_PART = "second_part"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
     """A profile that takes no part in the decision, or jobs that do not, with the reason in one word.
 
-    `reason` is `few_results`, `cost_unknown` or the standing of the jobs; `count` of `of` results or jobs.
+    `reason` is `few_results`, `cost_unknown`, `stopped` (by the race), `second_part` or the standing of the jobs;
+    `count` of `of` results or jobs.
     """
 
     label: str
@@ -86,8 +89,12 @@ def memo(
     arms: Mapping[str, Arm],
     offers: Sequence[Offer],
     drawn: Draws | None,
+    apart: Sequence[tuple[VariantSummary, Limit]] = (),
 ) -> Memo:
-    """From what the report has anyway. `offers` and columns of `drawn` are the ranked variants, best first."""
+    """From what the report has anyway. `offers` and columns of `drawn` are the ranked variants, best first.
+
+    `apart` are variants that are compared with nobody, each with the reason: STOPPED or SECOND_PART.
+    """
     leader = ranking.leader if ranking.leader and ranking.leader.solved else None
     rivals = [place.summary for place in ranking.places[1:]]
     return Memo(
@@ -97,8 +104,8 @@ def memo(
         flip=None if leader is None else fewest_changes(_tally(leader), [(one.label, _tally(one)) for one in rivals]),
         missing_flips=_missing_flips(leader, rivals),
         next=next_jobs(evidence, ranking, arms),
-        left_out=_left_out(summaries),
-        cannot=tuple(_limits(evidence, summaries, ranking, drawn)),
+        left_out=_left_out(summaries, apart),
+        cannot=tuple(_limits(evidence, summaries, ranking, drawn, {reason for _, reason in apart})),
     )
 
 
@@ -147,8 +154,12 @@ def _missing_flips(leader: VariantSummary | None, rivals: Sequence[VariantSummar
     return () if complete else tuple(one.label for one in rivals if one.sensitivity.high > worst)
 
 
-def _left_out(summaries: Sequence[VariantSummary]) -> tuple[LeftOut, ...]:
-    found = []
+def _left_out(
+    summaries: Sequence[VariantSummary], apart: Sequence[tuple[VariantSummary, Limit]]
+) -> tuple[LeftOut, ...]:
+    found = [
+        LeftOut(label=entry.label, reason=reason.value, count=entry.results, of=entry.jobs) for entry, reason in apart
+    ]
     for entry in summaries:
         if entry.results < MIN_RESULTS:
             found.append(LeftOut(label=entry.label, reason="few_results", count=entry.results, of=MIN_RESULTS))
@@ -165,7 +176,11 @@ def _left_out(summaries: Sequence[VariantSummary]) -> tuple[LeftOut, ...]:
 
 
 def _limits(
-    evidence: Evidence, summaries: Sequence[VariantSummary], ranking: Ranking, drawn: Draws | None
+    evidence: Evidence,
+    summaries: Sequence[VariantSummary],
+    ranking: Ranking,
+    drawn: Draws | None,
+    apart: Collection[Limit],
 ) -> list[Limit]:
     ranked = [place.summary for place in ranking.places]
     if not any(entry.results for entry in summaries):
@@ -176,15 +191,18 @@ def _limits(
     priced = [one for one in ranked if one.cost_usd_micros.complete]
     targets = max(one.targets for one in ranked)
     near = [place for place in ranking.places[1:] if not place.apart_from_leader]
+    alone = len(ranked) == 1
     checks = {
-        Limit.ONE_PROFILE: len(ranked) == 1,
+        Limit.ONE_PROFILE: alone and not apart,
         Limit.NOTHING_SOLVED: not solved,
-        Limit.ALL_SOLVED: solved == results,
+        Limit.ALL_SOLVED: solved == results and not (alone and apart),
         Limit.NO_COST: not priced,
         Limit.SOME_COST: 0 < len(priced) < len(ranked),
         Limit.TASKS_UNNAMED: evidence.tasks_unnamed,
         Limit.FEW_TARGETS: not evidence.tasks_unnamed and targets < targets_to_tell(1),
         Limit.FEW_TO_DRAW: drawn is None and not evidence.tasks_unnamed and targets_to_tell(1) <= targets < MIN_DRAWN,
         Limit.NOT_APART: bool(near) and bool(solved),
+        Limit.STOPPED: Limit.STOPPED in apart,
+        Limit.SECOND_PART: Limit.SECOND_PART in apart,
     }
     return [limit for limit, holds in checks.items() if holds]

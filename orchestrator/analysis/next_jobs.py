@@ -20,6 +20,10 @@ from orchestrator.analysis.variants import labels, variant_of
 SENSIBLE_TARGETS = 2000
 
 
+# What runs anyway, and what a race has ended: that comes back only without the race.
+_NOT_ASKED = frozenset({Standing.RESULT, Standing.OPEN, Standing.RACED_OUT})
+
+
 class Step(StrEnum):
     """What a next step is."""
 
@@ -99,7 +103,7 @@ def _fill(evidence: Evidence, ranking: Ranking, near: Sequence[Place]) -> Iterab
     missing: dict[str, list[JobRow]] = {}
     for job in evidence.jobs:
         label = named[variant_of(job)]
-        if label in asked and standing(job) not in (Standing.RESULT, Standing.OPEN):
+        if label in asked and standing(job) not in _NOT_ASKED:
             missing.setdefault(label, []).append(job)
     if not missing:
         return []
@@ -117,6 +121,8 @@ def _fill(evidence: Evidence, ranking: Ranking, near: Sequence[Place]) -> Iterab
 
 def _few(ranking: Ranking) -> Iterable[NextJobs]:
     for entry in ranking.unranked:
+        if entry.standings[Standing.RACED_OUT]:
+            continue
         lacking = MIN_RESULTS - entry.results
         yield NextJobs(step=Step.RESULTS, profiles=(entry.label,), jobs=lacking, takes=_takes([(entry, lacking)]))
 

@@ -1,6 +1,6 @@
 """How far the answer depends on what one may see otherwise: missing jobs, prices, weights, the hour, faulty data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.analysis.contradictions import Contradiction, contradictions
@@ -49,23 +49,25 @@ def robustness(
         scores=tuple(fixed_score(one, budget) for one in scored),
         first_by_weight=first_by_weight(scored, budget),
         price_turn=price_turn(offers),
-        drift=drift(_timed(evidence.jobs, checks)),
+        drift=drift(_timed(evidence.jobs, checks, arms)),
         contradictions=contradictions(evidence, arms),
     )
 
 
 def _counted(entry: VariantSummary) -> Counted:
-    missing = {kind.value: count for kind, count in entry.standings.items() if kind is not Standing.RESULT}
+    # What a race was not to run would have been a larger experiment: nothing is missing.
+    whole = (Standing.RESULT, Standing.RACED_OUT)
+    missing = {kind.value: count for kind, count in entry.standings.items() if kind not in whole}
     return Counted(label=entry.label, solved=entry.solved, results=entry.results, missing=missing)
 
 
 def _scored(entry: VariantSummary) -> ScoredArm:
-    cost = _mean(entry.cost_usd_micros)
+    cost, planned = _mean(entry.cost_usd_micros), entry.jobs - entry.standings[Standing.RACED_OUT]
     return ScoredArm(
         label=entry.label,
         solved=entry.solved,
-        planned=entry.jobs,
-        missing=entry.jobs - entry.results,
+        planned=planned,
+        missing=planned - entry.results,
         cost_usd=None if cost is None else cost / 1e6,
         seconds=_mean(entry.wall_seconds),
     )
@@ -75,8 +77,11 @@ def _mean(found: Measure) -> float | None:
     return found.mean if found.complete else None
 
 
-def _timed(jobs: Sequence[JobRow], checks: Checks) -> list[Timed]:
-    """A stratum is a cell: a night that goes target by target meets easy targets early or late, which is no drift."""
+def _timed(jobs: Sequence[JobRow], checks: Checks, compared: Collection[str]) -> list[Timed]:
+    """A stratum is a cell: a night that goes target by target meets easy targets early or late, which is no drift.
+
+    A race stops a profile after bad results, which then are its late ones: those that are out say nothing here.
+    """
     named = labels(jobs)
     return [
         Timed(
@@ -85,5 +90,5 @@ def _timed(jobs: Sequence[JobRow], checks: Checks) -> list[Timed]:
             is_solved(job, checks.get(job.job_id, ())),
         )
         for job in jobs
-        if job.started_at is not None and standing(job) is Standing.RESULT
+        if job.started_at is not None and standing(job) is Standing.RESULT and named[variant_of(job)] in compared
     ]

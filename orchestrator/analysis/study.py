@@ -26,7 +26,7 @@ from orchestrator.analysis.judge import group_checks
 from orchestrator.analysis.lanes import Night, night
 from orchestrator.analysis.legacy import LegacyScore
 from orchestrator.analysis.matrix import Cell, CheckSummary, cells, check_summaries
-from orchestrator.analysis.memo import Memo, memo
+from orchestrator.analysis.memo import Limit, Memo, memo
 from orchestrator.analysis.paired import Pair, compare
 from orchestrator.analysis.pareto import Frontier, frontier
 from orchestrator.analysis.quota import Offload, ResourceUse, offloads, resource_use
@@ -91,7 +91,8 @@ def study(evidence: Evidence) -> Study:
     by_label = arms(evidence.jobs, checks)
     race = race_story(evidence.race, evidence.jobs)
     second = second_part(evidence.jobs, evidence.then)
-    apart = {*(race.out if race else ()), *(second.labels if second else ())}
+    apart = dict.fromkeys(race.out if race else (), Limit.STOPPED)
+    apart |= dict.fromkeys(second.labels if second else (), Limit.SECOND_PART)
     stopped = tuple(entry for entry in summaries if entry.label in apart)
     plain = rank([entry for entry in summaries if entry not in stopped])
     ordered = (*(place.summary for place in plain.places), *plain.unranked)
@@ -109,7 +110,9 @@ def study(evidence: Evidence) -> Study:
         summaries=(*ordered, *stopped),
         ranking=ranking,
         verdict=(said[0], *race_words(race), *second_words(second, evidence.jobs), *said[1:]),
-        memo=memo(evidence, ordered, ranking, by_label, offers, drawn),
+        memo=memo(
+            evidence, ordered, ranking, by_label, offers, drawn, [(entry, apart[entry.label]) for entry in stopped]
+        ),
         certainty=tuple(
             found
             for entry in ordered

@@ -81,12 +81,18 @@ def _lead(
     if leader.results > leader.targets > 1:
         tail = _alike(arms.get(leader.label, {})) + tail
     if len(ranking.places) == 1:
-        return f"{leader.label} solved {numbers}; no other profile has enough results for a comparison.{tail}"
+        compared = len(ranking.places) + len(ranking.unranked)
+        why = "no other profile has enough results for a comparison" if compared == len(summaries) else _OUT
+        return f"{leader.label} solved {numbers}; {why}.{tail}"
     if not leader.solved:
         return f"No profile solved anything; the first, {leader.label}, has {numbers}.{tail}"
     if equal:
         return f"{leader.label} and {join(equal)} lead together: {leader.label} solved {numbers}.{tail}"
     return f"{leader.label} leads: it solved {numbers}.{tail}"
+
+
+# A race or a second part has the others, and says its own sentence.
+_OUT = "it is compared with no other profile"
 
 
 def _alike(arm: Arm) -> str:
@@ -204,7 +210,10 @@ def _apart(summaries: Sequence[VariantSummary], ranking: Ranking) -> list[str]:
     jobs = sum(entry.jobs for entry in summaries)
     total = sum(missing.values())
     verb = "says" if total == 1 else "say"
-    return [f"{total} of {_count(jobs, 'job')} {verb} nothing about quality: {join(told, 5)}.{_flip(ranking)}"]
+    known = [place.summary for place in ranking.places]
+    elsewhere = any(entry.jobs > entry.results for entry in summaries if entry not in known)
+    flip = _flip(ranking, sure=not elsewhere)
+    return [f"{total} of {_count(jobs, 'job')} {verb} nothing about quality: {join(told, 5)}.{flip}"]
 
 
 _APART_WORDS = {
@@ -217,8 +226,11 @@ _APART_WORDS = {
 }
 
 
-def _flip(ranking: Ranking) -> str:
-    """Whether the missing jobs could change who leads: every one of the leader's failing, every other one solved."""
+def _flip(ranking: Ranking, *, sure: bool) -> str:
+    """Whether the missing jobs could change who leads: every one of the leader's failing, every other one solved.
+
+    Not `sure`: jobs of others than the ranked ones are missing, too, so nobody is said to lead however they ended.
+    """
     leader = ranking.leader
     if leader is None or len(ranking.places) < 2:
         return ""
@@ -227,7 +239,7 @@ def _flip(ranking: Ranking) -> str:
     able = [entry.label for entry in rivals if entry.sensitivity.high > worst]
     if able:
         return f" If they all went against {leader.label}, {join(able)} could be ahead."
-    return f" However they had ended, {leader.label} would lead."
+    return f" However they had ended, {leader.label} would lead." if sure else ""
 
 
 def _unknown(summaries: Sequence[VariantSummary]) -> str:

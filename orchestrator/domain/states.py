@@ -18,7 +18,7 @@ class JobState(StrEnum):
     RUNNING = "running"  # one live attempt holds its leases
     PARKED = "parked"  # waits for a quota reset; worktree and session kept
     PAUSED = "paused"  # a person said wait
-    BLOCKED = "blocked"  # a preflight or budget stop; needs a person
+    BLOCKED = "blocked"  # of a second part that waits for the first
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"

@@ -40,6 +40,13 @@ class Eta:
         return f"{format_duration(self.middle)} [{format_duration(self.low)}–{format_duration(self.high)}]"
 
 
+def eta_text(eta: Eta | None, blocked: int) -> str:
+    """The ETA of a view in words. It does not reach into a second part, of which `blocked` jobs wait: how many of
+    them will run, the results of the first part decide."""
+    text = eta.text() if eta else "unknown"
+    return f"{text} for the first part" if blocked else text
+
+
 def eta_of(found: Forecast, since: timedelta = timedelta()) -> Eta | None:
     """From a forecast that was made so long ago; None when no job of the experiment was open."""
     if not found.of:

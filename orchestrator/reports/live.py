@@ -13,11 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.domain.durations import format_duration
+from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
-from orchestrator.reports.eta import Eta
+from orchestrator.reports.eta import Eta, eta_text
 from orchestrator.reports.gauges import Gauge, gauge_lines
 from orchestrator.reports.symbols import Symbol, symbol
-from orchestrator.reports.words import one_line, tokens
+from orchestrator.reports.words import one_line, spaced, tokens
 
 DEFAULT_HEIGHT = 40
 MAX_COLUMNS = 8
@@ -85,6 +86,11 @@ class LiveView:
     eta: Eta | None = None
     gauges: tuple[Gauge, ...] = ()
 
+    @property
+    def eta_words(self) -> str:
+        """The ETA, and of what."""
+        return eta_text(self.eta, sum(job.state is JobState.BLOCKED for job in self.jobs))
+
 
 def render(view: LiveView, height: int = DEFAULT_HEIGHT) -> RenderableType:
     """The whole picture for a terminal of `height` lines (as long as lines need not be folded)."""
@@ -117,16 +123,23 @@ def context_bar(fill: float | None) -> str:
 
 
 def sign_of(job: LiveJob) -> Symbol:
-    """The job's symbol: its state, or `≈U` where it ended well but a check did not pass."""
+    """The job's symbol: its state, or `≈U` where it ended well but a check did not pass, or out of the race."""
+    if job.outcome == Outcome.RACED_OUT:
+        return symbol(job.outcome)
     if job.state is JobState.DONE and job.solved is False:
         return _UNSOLVED
     return symbol(job.state)
 
 
 def count_text(jobs: Sequence[LiveJob]) -> str:
-    """`12 done, 3 running, 40 ready`, in the order of the states."""
-    counts = Counter(job.state for job in jobs)
-    return ", ".join(f"{counts[state]} {state.value}" for state in _ORDER if counts[state]) or "no jobs"
+    """`12 done, 3 running, 40 ready`, in the order of the states; `6 raced out` behind those that people
+    cancelled."""
+    counts = Counter(_word(job) for job in jobs)
+    return ", ".join(f"{counts[word]} {spaced(word)}" for word in _ORDER if counts[word]) or "no jobs"
+
+
+def _word(job: LiveJob) -> str:
+    return job.outcome if job.outcome == Outcome.RACED_OUT else job.state.value
 
 
 _ORDER = (
@@ -134,6 +147,7 @@ _ORDER = (
     JobState.FAILED,
     JobState.INVALID,
     JobState.CANCELLED,
+    Outcome.RACED_OUT,
     JobState.RUNNING,
     JobState.PARKED,
     JobState.BLOCKED,
@@ -148,7 +162,7 @@ def _headline(view: LiveView) -> Text:
     text = Text(one_line(view.experiment, 80), style="bold")
     text.append(f"  {final} of {len(view.jobs)} jobs ended", style="not bold")
     if final < len(view.jobs):
-        text.append(f" · ETA {view.eta.text() if view.eta else 'unknown'}", style="not bold")
+        text.append(f" · ETA {view.eta_words}", style="not bold")
     text.append(f" · {view.now:%H:%M:%S}", style="not bold dim")
     text.append(f"\n{count_text(view.jobs)}", style="not bold")
     return text
@@ -272,7 +286,7 @@ def _resources(view: LiveView) -> Text:
 
 def _legend(view: LiveView) -> Text:
     text = Text(style="dim")
-    seen = {sign_of(job): job.state.value for job in view.jobs}
+    seen = {sign_of(job): spaced(_word(job)) for job in view.jobs}
     if _UNSOLVED in seen:
         seen[_UNSOLVED] = "done, not solved"
     for index, (found, word) in enumerate(sorted(seen.items(), key=lambda item: item[1])):

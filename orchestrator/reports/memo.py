@@ -149,6 +149,10 @@ _STEPS = {
 def _nothing_next(memo: Memo) -> str:
     if memo.winner is None:
         return "More targets: nothing so far says which profile to look at."
+    if not memo.ladder and Limit.STOPPED in memo.cannot:
+        return "None: the race has stopped all others."
+    if not memo.ladder and Limit.SECOND_PART in memo.cannot:
+        return f"A second profile in the first part: {memo.winner} has nobody to be compared with."
     if Limit.ONE_PROFILE in memo.cannot:
         return f"A second profile: {memo.winner} has nobody to be compared with."
     return "None: the winner is told apart from all others."
@@ -179,11 +183,14 @@ def _jobs(count: int) -> str:
 _REASONS = {
     "few_results": "Not ranked for want of results",
     "cost_unknown": "Under no ceiling, since not every cost is known",
+    "stopped": "Stopped by the race, so compared with nobody; with results",
+    "second_part": "In the second part, so compared with nobody; with results",
 }
 _STANDINGS = {
     "infra": "ended by infrastructure, so in no rate",
     "quota": "waiting for quota",
     "cancelled": "cancelled",
+    "raced_out": "not run, since the race was over",
     "invalid": "answered by another model than asked",
     "open": "not ended yet",
 }
@@ -201,4 +208,8 @@ _CANNOT = {
     "real differences may go unseen.",
     Limit.NOT_APART: "That the winner is better than each of the others: the verdict names those that it is not told "
     "apart from.",
+    Limit.STOPPED: "How good those are that the race stopped: on which targets they have results depends on "
+    "the results.",
+    Limit.SECOND_PART: "Whether the second part is better than the first: its targets were chosen by the first's "
+    "results.",
 }

@@ -45,7 +45,7 @@ _BY_STANDING = {
     Standing.INFRA: Symbol("⚡", "I", "warn"),
     Standing.QUOTA: Symbol("◔", "K", "warn"),
     Standing.CANCELLED: Symbol("–", "X", "quiet"),
-    Standing.RACED_OUT: Symbol("↓", "O", "quiet"),
+    Standing.RACED_OUT: Symbol("↓", "W", "quiet"),
     Standing.INVALID: Symbol("≠", "V", "warn"),
     Standing.OPEN: Symbol("·", "r", "quiet"),
 }

@@ -152,7 +152,9 @@ def coverage(study: Study) -> Table:
 
 def legacy(study: Study) -> Table:
     """The score of the original showdown, for comparison with old reports."""
-    missing = [label for label in study.labels if label not in {item.run.label for item in study.legacy}]
+    scored = {item.run.label for item in study.legacy}
+    compared = (*(place.summary for place in study.ranking.places), *study.ranking.unranked)
+    missing = [entry.label for entry in compared if entry.label not in scored]
     left_out = f" Left out for want of a known cost or time: {', '.join(missing)}." if missing else ""
     return Table(
         key="legacy",

@@ -51,7 +51,7 @@ def _words(database: Database, key: store.Key, seen: sights.Seen, times: int) ->
 def _ended(name: str, found: sights.Counts) -> store.Words:
     done, total = found.states.get(JobState.DONE, 0), sum(found.states.values())
     return store.Words(
-        f"{name} has ended: {done} of {total} jobs done",
+        f"{name} has ended: {done} of {total} jobs done{f', {found.raced} out of the race' if found.raced else ''}",
         f"Jobs: {_count(found)}.",
         f"bakeoff report {name}",
     )
@@ -65,7 +65,7 @@ def _waiting(name: str, found: sights.Counts, seen: sights.Seen) -> store.Words:
     if found.states.get(JobState.PAUSED):
         why.append(f"paused jobs wait for: bakeoff resume {name}")
     if found.states.get(JobState.BLOCKED):
-        why.append("blocked jobs wait for a person")
+        why.append("blocked jobs wait for the first part of their experiment to end")
     said = "".join(f"\n{_short(one)}" for one in dict.fromkeys(filter(None, why)))
     return store.Words(
         f"{name} waits: none of its {still_open} open jobs can go on now",
@@ -89,9 +89,13 @@ def _stopped(scope: str, seen: sights.Seen, times: int) -> store.Words:
 
 
 def _count(found: sights.Counts) -> str:
-    """`40 done, 2 failed`."""
+    """`40 done, 2 failed, 6 cancelled (4 by the race)`."""
     names = {state.value: count for state, count in found.states.items()}
-    return ", ".join(f"{names[name]} {name}" for name in (*_ORDER, "queued", "running") if names.get(name))
+    known = (*_ORDER, "queued", "running")
+    why = [f"{found.raced} by the race"] if found.raced else []
+    why += [f"{found.second} in the second part"] if found.second else []
+    more = {JobState.CANCELLED.value: f" ({', '.join(why)})" if why else ""}
+    return ", ".join(f"{names[name]} {name}{more.get(name, '')}" for name in known if names.get(name))
 
 
 def _short(text: str) -> str:

@@ -61,7 +61,7 @@ class WindowNow:
 
 
 def open_rows(database: Database) -> list[OpenRow]:
-    """Every open job in the order in which jobs start; those that people hold back are left out."""
+    """Every open job in the order in which jobs start, but for what people hold back and second parts that wait."""
     held = (JobState.PAUSED, JobState.BLOCKED)
     wall = sa.cast(cells.c.spec["limits"]["wall_timeout"].as_string(), sa.Float)
     query = (

@@ -10,14 +10,16 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from orchestrator.domain.breaker import Breaker
+from orchestrator.domain.campaign import Then
 from orchestrator.domain.notices import Mark, NoticeKind
+from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import FINAL_JOB_STATES, BreakerState, JobState
 from orchestrator.storage import breakers
 from orchestrator.storage.attempts.values import SILENT_AFTER
 from orchestrator.storage.dispatch import Slots, ready_classes, slots, split_needs
 from orchestrator.storage.engine import Database
 from orchestrator.storage.notices import Key, Sight
-from orchestrator.storage.tables import drains, experiments, is_in, jobs, machines
+from orchestrator.storage.tables import cells, drains, experiments, is_in, jobs, machines
 
 _OPEN = [state for state in JobState if state not in FINAL_JOB_STATES]
 
@@ -119,9 +121,14 @@ def _any_ready(connection: sa.Connection, experiment_id: int, classes: list[str]
 
 
 class Counts(NamedTuple):
-    """An experiment's jobs by state, and the earliest moment at which a parked one is ready again."""
+    """An experiment's jobs by state, and the earliest moment at which a parked one is ready again.
+
+    Of the cancelled ones, `raced` were ended by the race, and `second` are of a second part.
+    """
 
     states: dict[JobState, int]
+    raced: int
+    second: int
     wakes_at: datetime | None
     needs: tuple[str, ...]
 
@@ -132,8 +139,28 @@ def counts(database: Database, experiment: str) -> Counts:
     joined = jobs.join(experiments, experiments.c.id == jobs.c.experiment_id)
     by_state = sa.select(jobs.c.state, sa.func.count()).select_from(joined).where(mine).group_by(jobs.c.state)
     parked = sa.select(sa.func.min(jobs.c.wake_at)).select_from(joined).where(mine, jobs.c.state == JobState.PARKED)
+    cancelled = sa.and_(mine, jobs.c.state == JobState.CANCELLED)
+    raced = sa.select(sa.func.count()).select_from(joined).where(cancelled, jobs.c.outcome == Outcome.RACED_OUT)
     ready = sa.select(jobs.c.needs).distinct().select_from(joined).where(mine, jobs.c.state == JobState.READY)
     with database.read() as connection:
         states = {JobState(row[0]): int(row[1]) for row in connection.execute(by_state)}
         needs = {need for row in connection.execute(ready) for need in split_needs(row.needs)}
-        return Counts(states, connection.execute(parked).scalar(), tuple(sorted(needs)))
+        return Counts(
+            states,
+            int(connection.execute(raced).scalar_one()),
+            _of_second_part(connection, experiment, cancelled) if states.get(JobState.CANCELLED) else 0,
+            connection.execute(parked).scalar(),
+            tuple(sorted(needs)),
+        )
+
+
+def _of_second_part(connection: sa.Connection, experiment: str, chosen: sa.ColumnElement[bool]) -> int:
+    spec = connection.execute(sa.select(experiments.c.spec).where(experiments.c.name == experiment)).scalar() or {}
+    then = spec.get("then")
+    if not then:
+        return 0
+    joined = jobs.join(experiments, experiments.c.id == jobs.c.experiment_id).join(
+        cells, cells.c.id == jobs.c.cell_id
+    )
+    mine = sa.and_(chosen, cells.c.profile.in_(Then.model_validate(then).profiles))
+    return int(connection.execute(sa.select(sa.func.count()).select_from(joined).where(mine)).scalar_one())

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from orchestrator.domain.order import is_resource
-from orchestrator.domain.states import FINAL_JOB_STATES
+from orchestrator.domain.states import FINAL_JOB_STATES, JobState
 from orchestrator.domain.window import WHOLE
 from orchestrator.domain.zones import Zone
 from orchestrator.reports import words
-from orchestrator.reports.eta import Eta
+from orchestrator.reports.eta import Eta, eta_text
 from orchestrator.reports.symbols import Symbol, symbol
 from orchestrator.storage.grid import Listed
 from orchestrator.storage.ledger import moment
@@ -107,8 +107,9 @@ def experiment_sections(view: View, fleet: FleetView, eta: Eta | None) -> dict[s
         for one, job in run[:MOST_RUNNING]
     ]
     groups, others = _waiting(view)
+    to_go = eta_text(eta, counts[JobState.BLOCKED]) if eta else ""
     return {
-        "summary": _part("summary", view, counted(counts), tones(counts), eta),
+        "summary": _part("summary", view, counted(counts), tones(counts), to_go),
         "running": _part("running", rows, len(run) - len(rows)),
         "waiting": _part("waiting", groups, others),
         "fleet": fleet_section(fleet, view.at),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,24 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.domain.errors import ExitCode
+from orchestrator.domain.notices import NoticeKind
 from orchestrator.domain.outcome import Outcome
+from orchestrator.reports.eta import Foreteller
+from orchestrator.reports.live_rows import live_view
 from orchestrator.scheduling.campaigns import settle_campaigns
-from orchestrator.storage import attempts, control, submit
+from orchestrator.scheduling.notices import look
+from orchestrator.storage import attempts, breakers, control, submit
 from orchestrator.storage.attempts import AttemptResult
 from orchestrator.storage.control import Selection
-from orchestrator.storage.dispatch import ensure_slots
+from orchestrator.storage.dispatch import ensure_slots, wake_parked
 from orchestrator.storage.engine import Database
 from orchestrator.storage.tables import cells, jobs
+from orchestrator.web.board import Board
+from orchestrator.web.fleet import read_fleet
+from orchestrator.web.render import experiment_sections
 from tests.support.lab import Lab
 from tests.support.waiting import until
-from tests.support.world import COMPLETE, NOW, A, add_accounts, spec, start
+from tests.support.world import COMPLETE, LATER, NOW, A, add_accounts, parked, spec, start
 
 FAILED = AttemptResult(outcome=Outcome.NO_PROGRESS, detail="gave up")
 THEN = {"profiles": ["big"], "rank_by": "solved", "first": "lowest", "top": 1}
@@ -102,6 +110,46 @@ def test_the_second_part_waits_until_the_first_has_ended_and_gets_its_targets(da
     assert sorted(details) == [
         f"not among the first 1 targets: target {place} of 3 by solved, lowest first (1)" for place in (2, 3)
     ]
+
+
+def test_a_second_part_that_waits_is_no_alarm_and_waits_for_no_person(database: Database) -> None:
+    add_campaign(database, 2)
+    [one] = start(database)
+    assert [look(database, NOW + timedelta(minutes=minute)) for minute in range(3)] == [[], [], []]
+    attempts.finish(database, one.attempt_id, parked(NOW + timedelta(hours=1)), NOW)
+    look(database, NOW + timedelta(minutes=4))
+    [message] = look(database, NOW + timedelta(minutes=5))
+    assert message.kind is NoticeKind.EXPERIMENT_WAITING
+    assert message.text.splitlines()[-1] == "blocked jobs wait for the first part of their experiment to end"
+
+    breakers.reset(database, [A], LATER)
+    wake_parked(database, LATER)
+    for result in (COMPLETE, COMPLETE, FAILED):
+        [one] = start(database, LATER)
+        attempts.finish(database, one.attempt_id, result, LATER)
+        settle_campaigns(database, LATER)
+    [message] = look(database, LATER)
+    assert message.title == "demo has ended: 2 of 4 jobs done"
+    assert message.text == "Jobs: 2 done, 1 failed, 1 cancelled (1 in the second part)."
+
+
+def test_views_say_that_the_end_they_foretell_is_that_of_the_first_part(database: Database) -> None:
+    add_campaign(database, 3)
+    run(database, COMPLETE)
+
+    view = live_view(database, "demo", NOW, Foreteller(database, "demo"))
+    assert view.eta is not None
+    assert view.eta.of == 2
+    assert view.eta_words == "unknown for the first part"
+    fleet = read_fleet(database, NOW)
+    board = Board("demo")
+    page = experiment_sections(board.look(database, fleet.slots, fleet.closed, NOW), fleet, view.eta)
+    assert "to go: <b>unknown for the first part</b>" in page["summary"]
+    assert "<b>3</b> waits for the first part of its experiment to end" in page["waiting"]
+
+    run(database, COMPLETE, FAILED)
+    settle_campaigns(database, NOW)
+    assert live_view(database, "demo", NOW, Foreteller(database, "demo")).eta_words == "unknown"
 
 
 def test_a_larger_file_ranks_anew_and_leaves_what_was_decided(database: Database) -> None:

@@ -69,7 +69,7 @@ def test_help_names_every_command_and_each_explains_itself(lab: Lab) -> None:
 
 
 def test_a_command_that_is_started_says_what_a_forked_one_says(lab: Lab) -> None:
-    for arguments in (["--help"], ["plan", "--json", str(lab.file)], ["why", "1"], ["report", "--nothing"]):
+    for arguments in (["--help"], ["validate", "--json", str(lab.file)], ["why", "1"], ["report", "--nothing"]):
         assert lab.end_of(lab.start(*arguments)) == lab.bakeoff(*arguments)
 
 

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from rich.console import Console
 
 from orchestrator.analysis.race import decide
 from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.order import race_draw
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.race import Race
+from orchestrator.reports.live import count_text, render
+from orchestrator.reports.live_rows import live_view
+from orchestrator.scheduling.notices import look
 from orchestrator.scheduling.races import RaceWatch
 from orchestrator.storage import attempts, control, submit
 from orchestrator.storage.attempts import AttemptResult
@@ -24,7 +28,9 @@ from orchestrator.storage.dispatch import ensure_slots
 from orchestrator.storage.engine import Database
 from orchestrator.storage.races import race_rows, racing, settle_race, stops_of
 from orchestrator.storage.tables import cells, jobs
-from tests.support.world import COMPLETE, INFRA, NOW, WORKER, A, add_accounts, order, spec, start
+from orchestrator.web.board import Board
+from orchestrator.web.fleet import read_fleet
+from tests.support.world import COMPLETE, INFRA, NOW, WORKER, A, add_accounts, job, order, spec, start
 
 RULES = Race(min_targets=5)
 FAILED = AttemptResult(outcome=Outcome.NO_PROGRESS, detail="gave up")
@@ -137,6 +143,39 @@ def test_a_profile_that_cannot_win_is_stopped_with_the_evidence_on_record(databa
     with database.read() as connection:
         [text] = set(connection.execute(sa.select(jobs.c.detail).where(jobs.c.outcome == "raced_out")).scalars())
     assert text.startswith(detail)
+
+
+def test_people_are_told_which_jobs_the_race_has_ended(database: Database) -> None:
+    add_race(database, "ab", ENOUGH + 1)
+    assert look(database, NOW) == []
+    run(database, BEHIND, 2 * ENOUGH)
+    assert look(database, NOW) == [], "the stop has not been looked for yet"
+    RaceWatch().look(database, NOW)
+    run(database, BEHIND, 1)
+
+    [message] = look(database, NOW)
+
+    assert message.title == f"demo has ended: {ENOUGH + 1} of {2 * ENOUGH + 2} jobs done, 1 out of the race"
+    assert message.text == f"Jobs: {ENOUGH + 1} done, {ENOUGH} failed, 1 cancelled (1 by the race)."
+
+
+def test_views_tell_what_the_race_ended_from_what_people_cancelled(database: Database) -> None:
+    add_race(database, "ab", ENOUGH + 2)
+    run(database, BEHIND, 2 * ENOUGH)
+    RaceWatch().look(database, NOW)
+    [waiting, _] = [job_id for job_id in range(1, 2 * ENOUGH + 5) if job(database, job_id)["state"] == "ready"]
+    control.cancel(database, Selection(job_ids=(waiting,)), "enough", NOW)
+
+    view = live_view(database, "demo", NOW)
+    assert count_text(view.jobs) == "8 done, 8 failed, 1 cancelled, 2 raced out, 1 ready"
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(render(view))
+    legend = capture.get().splitlines()[-1]
+    assert {"↓W raced out", "–X cancelled"} <= {part.strip() for part in legend.split("  ")}
+    fleet = read_fleet(database, NOW)
+    counts = Board("demo").look(database, fleet.slots, fleet.closed, NOW).counts
+    assert (counts["raced_out"], counts["cancelled"], counts["ready"]) == (2, 1, 1)
 
 
 def test_a_second_scheduler_and_a_restarted_one_change_nothing(database: Database) -> None:

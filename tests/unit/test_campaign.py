@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.analysis.campaign import RankedTarget, rank_targets
+from orchestrator.analysis.memo import LeftOut, Limit
 from orchestrator.analysis.rows import CheckRow, Evidence, JobRow
 from orchestrator.analysis.study import study
 from orchestrator.domain.campaign import End, RankBy, Then
@@ -13,6 +14,7 @@ from orchestrator.domain.check import CheckStatus
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
 from orchestrator.domain.usage import TokenUsage
+from orchestrator.reports.memo import parts
 from tests.unit.rows_factory import NIGHT, job
 
 DONE = {"state": JobState.DONE, "outcome": Outcome.COMPLETE}
@@ -83,3 +85,8 @@ def test_the_report_compares_nothing_with_the_second_part() -> None:
     )
     assert (found.pairs, found.labels) == ((), ("a", "big"))
     assert [place.summary.label for place in found.ranking.places] == ["a"]
+    assert found.memo.left_out == (LeftOut(label="big", reason="second_part", count=6, of=8),)
+    assert Limit.SECOND_PART in found.memo.cannot
+    assert Limit.ONE_PROFILE not in found.memo.cannot
+    [why] = [part.sentences for part in parts(found) if part.title == "Left out, and why"]
+    assert why == ("In the second part, so compared with nobody; with results: big (6 of 8).",)

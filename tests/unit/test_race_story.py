@@ -1,17 +1,20 @@
 """What reports say of a race: the stop with its evidence, and no comparison with what was stopped."""
 
 import json
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
+from orchestrator.analysis.memo import LeftOut, Limit
+from orchestrator.analysis.next_jobs import Step
 from orchestrator.analysis.race import RaceRecord, RecordedStop, Stop
 from orchestrator.analysis.rows import Evidence, JobRow
 from orchestrator.analysis.study import Study, study
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.race import Race
 from orchestrator.domain.states import JobState
-from orchestrator.reports import as_json, html, markdown, terminal
+from orchestrator.reports import as_json, html, markdown, memo, terminal
 from orchestrator.reports.options import ReportOptions
 from tests.unit.rows_factory import job
 
@@ -70,6 +73,58 @@ def test_what_was_stopped_is_shown_last_and_compared_with_nothing() -> None:
     assert "slow" not in {entry.label for entry in found.certainty} | {point.label for point in found.frontier.points}
     assert found.race is not None
     assert (found.race.out, found.race.saved, found.race.spent) == (("slow",), 4, False)
+
+
+def test_the_memo_says_what_the_race_decided_and_asks_for_no_job_that_it_ended() -> None:
+    found = study(
+        Evidence(
+            experiment="night",
+            generated_at=AT,
+            jobs=(*rows("good", 12, 12, True), *rows("slow", 8, 12, False)),
+            race=RaceRecord(rules=Race(), stops=(RecordedStop(stop=STOP, rules=Race(), at=AT),)),
+        )
+    )
+
+    assert (found.memo.winner, found.memo.next, found.memo.ladder) == ("good", (), ())
+    assert found.memo.left_out == (LeftOut(label="slow", reason="stopped", count=8, of=12),)
+    assert found.memo.cannot == (Limit.STOPPED,)
+    said = [sentence for part in memo.parts(found) for sentence in part.sentences]
+    assert "None: the race has stopped all others." in said
+    assert "Stopped by the race, so compared with nobody; with results: slow (8 of 12)." in said
+    assert "slow" not in found.verdict[0]
+    assert found.verdict[0].endswith("; it is compared with no other profile.")
+    assert "Left out for want of a known cost" not in printed(found)
+
+
+def test_what_a_spent_race_did_not_run_is_neither_asked_for_nor_counted_as_failed() -> None:
+    jobs = (*rows("good", 10, 12, True), *rows("fair", 9, 12, True), *rows("late", 3, 12, True))
+    record = RaceRecord(rules=Race(min_targets=5, most_runs=0.6))
+    found = study(Evidence(experiment="night", generated_at=AT, jobs=jobs, race=record))
+
+    assert {one.step for one in found.memo.next} == {Step.TARGETS}
+    assert {one.label: one.span for one in found.robustness.scores} == dict.fromkeys(
+        ("good", "fair", "late"), found.robustness.scores[0].span
+    )
+    assert [one.name for one in found.robustness.scenarios] == ["results alone"]
+    assert "14 jobs of fair, good and late: not run, since the race was over." in [
+        sentence for part in memo.parts(found) for sentence in part.sentences
+    ]
+
+
+def test_the_bad_end_of_what_was_stopped_is_no_drift_and_its_missing_runs_leave_the_lead_open() -> None:
+    late = [replace(one, started_at=AT + timedelta(hours=one.job_id % 100)) for one in rows("slow", 8, 12, False)]
+    early = [
+        replace(job(9000 + at, profile="slow", profile_hash="hash-slow", target=f"t{at}", repeat=2), started_at=AT)
+        for at in range(8)
+    ]
+    others = [replace(one, started_at=AT) for one in (*rows("good", 12, 12, True), *rows("fair", 12, 12, True))]
+    record = RaceRecord(rules=Race(), stops=(RecordedStop(stop=STOP, rules=Race(), at=AT),))
+    jobs = (*others, *early, *late)
+    found = study(Evidence(experiment="night", generated_at=AT, jobs=jobs, race=record))
+    without = study(Evidence(experiment="night", generated_at=AT, jobs=tuple(others)))
+
+    assert found.robustness.drift == without.robustness.drift
+    assert not any("However they had ended" in sentence for sentence in found.verdict)
 
 
 def test_a_race_that_ended_with_its_runs_says_that_it_decided_nothing() -> None:
