@@ -29,14 +29,15 @@ def _ppm(value: float | None) -> str:
 
 def estimate_table(found: PlanEstimates) -> Table:
     """One row per cell: what one job of it is expected to take, and by which runs."""
-    table = Table(
-        "cell", "jobs", "time", "tokens", "money", "quota", "from", box=None, pad_edge=False, header_style="bold"
-    )
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     cells: dict[str, tuple[int, JobEstimates]] = {}
     for job, one in found.jobs:
         cells[job.cell.key] = cells.get(job.cell.key, (0, one))[0] + 1, one
-    for key, (count, one) in list(cells.items())[:_MOST_ROWS]:
-        table.add_row(Text(key), str(count), *(Text(text) for text in _cells(one)))
+    rows = [(key, str(count), *_cells(one)) for key, (count, one) in list(cells.items())[:_MOST_ROWS]]
+    for name in ("cell", "jobs", "time", "tokens", "money", "quota", "from"):
+        table.add_column(name, overflow="fold")  # nothing is cut: half a number is a wrong one
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
 
 
