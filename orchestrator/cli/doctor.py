@@ -76,7 +76,7 @@ def _broker(settings: Settings) -> Finding:
 
 def _database(settings: Settings) -> Finding:
     database = open_database(settings)
-    return Finding("database", True, f"{database!r} at schema {database.revision()}")
+    return Finding("database", True, f"{database!r} is at schema {database.revision()}")
 
 
 def _disk(settings: Settings) -> Finding:

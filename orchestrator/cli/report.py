@@ -29,7 +29,7 @@ class Forms(NamedTuple):
 def forms(command: F) -> F:
     """The options of a report."""
     for option in (
-        click.option("--all", "everything", is_flag=True, help="Fold nothing: every pair and every row."),
+        click.option("--all", "everything", is_flag=True, help="Fold nothing: every table, pair and row."),
         click.option("--memo", is_flag=True, help="The decision memo alone: one page."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown."),
@@ -54,7 +54,9 @@ def report_command(experiment: str | None, html: Path | None, **wanted: bool) ->
 
 
 def show(found: Study, wanted: Forms, options: ReportOptions) -> None:
-    """Print a study on standard output."""
+    """Print a study on standard output. Raises UsageError for two forms at once."""
+    if wanted.as_json and wanted.as_markdown:
+        raise click.UsageError("--json and --markdown exclude each other: name one of them")
     from orchestrator.reports import as_json as json_report
     from orchestrator.reports import markdown, terminal
 

@@ -15,6 +15,7 @@ from orchestrator.reports.html_parts import (
     cell_views,
     comparison_bars,
     end_legend,
+    letters,
     profile_facts,
 )
 from orchestrator.reports.options import ReportOptions
@@ -75,7 +76,7 @@ def render(study: Study, options: ReportOptions) -> str:
             bars=comparison_bars(study),
             facts=profile_facts(study),
             wide=scatter(points, 760, 400, [point.label for point in points]),
-            narrow=scatter(points, 340, 320, [str(study.labels.index(point.label) + 1) for point in points]),
+            narrow=scatter(points, 340, 320, [letters(study.labels.index(point.label)) for point in points]),
             cells={(view.cell.target, view.cell.label): view for view in views},
             views=views,
             dense=len(views) > MAX_WIDE_CELLS,

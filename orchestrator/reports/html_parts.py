@@ -19,7 +19,7 @@ class Bar:
     """One row of the comparison. Positions are percentages of the bar's width."""
 
     summary: VariantSummary
-    number: int
+    mark: str
     rank: int | None
     low: float
     high: float
@@ -51,11 +51,11 @@ class CellView:
 
 
 def comparison_bars(study: Study) -> tuple[Bar, ...]:
-    """One bar per variant, in the order of the ranking. `number` is how the small picture names it."""
+    """One bar per variant, in the order of the ranking. `mark` is how the small picture names it."""
     apart = {place.summary.label: place.apart_from_leader for place in study.ranking.places}
     recipes = {(row.profile, row.profile_hash): row for row in study.evidence.profiles}
     made = []
-    for number, entry in enumerate(study.summaries, start=1):
+    for at, entry in enumerate(study.summaries):
         recipe = recipes.get((entry.variant.profile, entry.variant.profile_hash))
         agent = ""
         if recipe:
@@ -64,7 +64,7 @@ def comparison_bars(study: Study) -> tuple[Bar, ...]:
         made.append(
             Bar(
                 summary=entry,
-                number=number,
+                mark=letters(at),
                 rank=study.ranking.rank_of(entry.label),
                 low=round(100 * entry.interval.low, 1),
                 high=round(100 * entry.interval.high, 1),
@@ -74,6 +74,12 @@ def comparison_bars(study: Study) -> tuple[Bar, ...]:
             )
         )
     return tuple(made)
+
+
+def letters(at: int) -> str:
+    """A, B, … Z, AA, AB, … for the positions from 0: a number before a name would read as a rank."""
+    before, last = divmod(at, 26)
+    return (letters(before - 1) if before else "") + chr(ord("A") + last)
 
 
 def profile_facts(study: Study) -> dict[str, str]:

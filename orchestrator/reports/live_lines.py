@@ -29,7 +29,7 @@ def plain_lines(previous: LiveView | None, current: LiveView) -> list[str]:
         counts = Counter(job.state.value for job in rest)
         told = ", ".join(f"{count} {state}" for state, count in counts.most_common())
         lines.append(f"{stamp} and {len(rest)} more changes: {told}")
-    if previous is not None and current.eta is not None and _finals(current) != _finals(previous):
+    if previous is not None and current.eta is not None and _finals(previous) != _finals(current) < len(current.jobs):
         lines.append(f"{stamp} {_finals(current)} of {len(current.jobs)} ended, ETA {current.eta_words}")
     if previous is not None and _ended(current) and not _ended(previous):
         lines.append(f"{stamp} all jobs have ended: {count_text(current.jobs)}")

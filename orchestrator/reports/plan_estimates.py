@@ -29,14 +29,15 @@ def _ppm(value: float | None) -> str:
 
 def estimate_table(found: PlanEstimates) -> Table:
     """One row per cell: what one job of it is expected to take, and by which runs."""
-    table = Table(
-        "cell", "jobs", "time", "tokens", "money", "quota", "from", box=None, pad_edge=False, header_style="bold"
-    )
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     cells: dict[str, tuple[int, JobEstimates]] = {}
     for job, one in found.jobs:
         cells[job.cell.key] = cells.get(job.cell.key, (0, one))[0] + 1, one
-    for key, (count, one) in list(cells.items())[:_MOST_ROWS]:
-        table.add_row(Text(key), str(count), *(Text(text) for text in _cells(one)))
+    rows = [(key, str(count), *_cells(one)) for key, (count, one) in list(cells.items())[:_MOST_ROWS]]
+    for name in ("cell", "jobs", "time", "tokens", "money", "quota", "from"):
+        table.add_column(name, overflow="fold")  # nothing is cut: half a number is a wrong one
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
 
 
@@ -64,7 +65,11 @@ def sum_lines(found: PlanEstimates) -> Iterator[str]:
     if not found.jobs:
         return
     if not found.runs:
-        yield f"no run has ended with a result yet: estimates need {LEAST_RUNS} like it, so all of them are unknown"
+        yield (
+            f"expected of {len(found.jobs)} jobs: time, tokens and list price are unknown; no run has ended with a "
+            f"result yet, and estimates need {LEAST_RUNS} like it"
+        )
+        return
     yield (
         f"expected of {len(found.jobs)} jobs: {_sum(found.seconds, duration)} of work, "
         f"{_sum(found.tokens, tokens)} tokens, {_sum(found.cost_usd_micros, money)} at list price"
@@ -159,6 +164,8 @@ def verdict(found: Forecast, deadline: Deadline) -> str:
     chance = deadline.chance
     if chance is None:
         return f"cannot be told: {_why_not(found, deadline.most)}"
+    if not found.known and chance == 1 and found.latest and found.latest.high <= deadline.seconds:
+        return "yes, because the jobs' own limits end them by then"
     if chance > 0.95:
         return f"yes, in {share(min(chance, 0.999))} of {found.nights} simulated nights"
     if chance < 0.05:

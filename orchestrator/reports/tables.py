@@ -84,7 +84,7 @@ def short_comparison(study: Study) -> Table:
         columns=("profile", "solved", "rate [95 %]", "wall", "tokens", "cost"),
         rows=rows,
         numeric=frozenset(range(1, 6)),
-        note="Solved of results; means over results. `bakeoff report` and the HTML page have the rest.",
+        note="Solved of results; means over results.",
     )
 
 

@@ -87,12 +87,12 @@ def tampering(study: Study) -> Table:
             str(entry.skips_added),
             str(entry.asserts_removed),
         )
-        for entry in study.tampering
+        for entry in sorted(study.tampering, key=lambda one: study.labels.index(one.label))
     )
     return Table(
         key="tampering",
         title="Changes to what judges the work",
-        columns=("profile", "altered", "altered or added", "tests removed", "skips added", "assertions removed"),
+        columns=("profile", "altered", "altered or added", "fewer tests", "more skips", "fewer asserts"),
         rows=rows if study.changes else (),
         numeric=frozenset(range(1, 6)),
         note="Results that altered, deleted or overrode tests, build files, CI or checks that were there before the "

@@ -65,7 +65,7 @@ def _refused(refused: Sequence[Pair]) -> Iterable[tuple[str, ...]]:
         names = (first.first, first.second, str(first.targets), better)
         if len(group) > 1:
             profiles = {name for one in group for name in (one.first, one.second)}
-            names = (f"{len(group):,} pairs", f"of {len(profiles)} profiles", str(first.targets), "–")
+            names = (f"{len(group):,} pairs of {len(profiles)} profiles", "", str(first.targets), "–")
         yield (*names, "–", "–", f"cannot say: {refusal}")
 
 

@@ -19,14 +19,25 @@ from orchestrator.reports.words import one_line
 
 # Cells that one reads as blocks, a line each; of a larger table that does not fit, only a word is said.
 _MAX_BLOCK_CELLS = 100
+# What one reads in the morning, besides the memo; every other table is named, and printed with `--all`.
+_FIRST = frozenset({"comparison", "race", "pairs", "contradictions", "ends", "checks", "tampering"})
 
 
 def render(study: Study, width: int = 100, options: ReportOptions = PLAIN) -> RenderableType:
-    """The whole report. A table that would not fit `width` columns is shown as one block per row."""
+    """What to read first, and the names of the other tables; all of them with `everything`.
+
+    A table that would not fit `width` columns is shown as one block per row.
+    """
     if options.memo_alone:
         return Group(*_head(study), *_memo(study, width))
     tables = all_tables(study, options)
-    return _report(study, tables if options.everything else [_readable(study, one, width) for one in tables], width)
+    if options.everything:
+        return _report(study, tables, width)
+    shown = _FIRST | {table.key for table in options.appendix}
+    first = [_readable(study, one, width) for one in tables if one.key in shown]
+    rest = [one.title for one in tables if one.key not in shown]
+    more = [Text(), Text(f"Further, with `--all`, `--markdown` or `--html`: {' · '.join(rest)}")] if rest else []
+    return Group(_report(study, first, width), *more)
 
 
 def _readable(study: Study, table: Table, width: int) -> Table:
@@ -45,7 +56,9 @@ def _readable(study: Study, table: Table, width: int) -> Table:
 
 def render_short(study: Study, width: int = 100) -> RenderableType:
     """What fits on a screen when a run has ended: the verdict, who solved what, and which checks told."""
-    return _report(study, (short_comparison(study), checks(study)), width, memo=False)
+    compared = short_comparison(study)
+    compared = replace(compared, note=f"{compared.note} `bakeoff report` and the HTML page have the rest.")
+    return _report(study, (compared, checks(study)), width, memo=False)
 
 
 def _head(study: Study) -> list[RenderableType]:

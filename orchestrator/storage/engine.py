@@ -55,7 +55,7 @@ class Database:
         self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def __repr__(self) -> str:
-        return f"Database({self.url.render_as_string(hide_password=True)})"
+        return f"database {self.url.render_as_string(hide_password=True)}"
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:

@@ -23,7 +23,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         str(SHARED / "routing" / one) for one in ROUTED
     ]
     with closing(Lab(tmp_path_factory.mktemp("lab"))) as lab:
-        done = lab.bakeoff("analyze", *files, env={"COLUMNS": "220", "TMPDIR": str(lab.root)})
+        done = lab.bakeoff("analyze", "--all", *files, env={"COLUMNS": "220", "TMPDIR": str(lab.root)})
         assert (done.code, done.err) == (0, "")
         assert not lab.home.exists(), "nothing is kept"
         assert not list(lab.root.glob("bakeoff-analyze-*"))

@@ -15,8 +15,7 @@ def test_a_night_is_planned_from_what_ran_before(lab: Lab) -> None:
     soon = f"{datetime.now(UTC) + timedelta(minutes=10):%Y-%m-%d %H:%M}Z"
     bare = lab.bakeoff("plan", str(lab.file), "--by", soon)
     assert bare.code == ExitCode.OK, bare.err
-    assert "no run has ended with a result yet: estimates need 3 like it" in bare.out
-    assert "expected of 3 jobs: unknown of work, unknown tokens, unknown at list price" in bare.out
+    assert "expected of 3 jobs: time, tokens and list price are unknown; no run has ended" in bare.out
     assert "the end is unknown: nothing is known of how long jobs take; by the jobs' own limits at" in bare.out
     assert "cannot be told: nothing is known of how long 3 of 3 jobs take" in bare.out
 

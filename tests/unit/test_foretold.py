@@ -178,6 +178,12 @@ def test_the_answer_never_claims_certainty(chance: float, word: str) -> None:
     assert verdict(forecast(), Deadline(seconds=1, least=chance, most=chance, late=())).startswith(word)
 
 
+def test_without_history_the_limits_alone_may_answer() -> None:
+    dark = forecast(ends=None, known=0, sure=0, latest=Span(HOUR, HOUR, 2 * HOUR))
+    in_time = Deadline(seconds=3 * HOUR, least=1.0, most=1.0, late=())
+    assert verdict(dark, in_time) == "yes, because the jobs' own limits end them by then"
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [

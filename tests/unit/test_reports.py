@@ -17,6 +17,7 @@ from orchestrator.analysis.study import Study, study
 from orchestrator.domain.outcome import Outcome
 from orchestrator.domain.states import JobState
 from orchestrator.reports import as_json, html, markdown, terminal
+from orchestrator.reports.html_parts import letters
 from orchestrator.reports.live import MAX_LINES, LiveJob, LiveResource, LiveView, context_bar, render
 from orchestrator.reports.live_lines import plain_lines
 from orchestrator.reports.options import ReportOptions
@@ -34,10 +35,10 @@ def whole() -> Study:
     return study(night())
 
 
-def _printed(study: Study, width: int) -> str:
+def _printed(study: Study, width: int, options: ReportOptions = CLOSED) -> str:
     console = Console(width=width, record=True, file=None, quiet=False, force_terminal=True)
     with console.capture() as capture:
-        console.print(terminal.render(study, width))
+        console.print(terminal.render(study, width, options))
     return capture.get()
 
 
@@ -88,7 +89,8 @@ def test_every_outcome_and_state_has_a_symbol() -> None:
 
 
 def test_terminal_markdown_and_html_carry_every_table_and_the_verdict(whole: Study) -> None:
-    wide, narrow = _printed(whole, 200), _printed(whole, 60)
+    everything = CLOSED.evolve(everything=True)
+    wide, narrow = _printed(whole, 200, everything), _printed(whole, 60, everything)
     page, text = html.render(whole, CLOSED), markdown.render(whole, CLOSED)
     for table in all_tables(whole):
         assert table.title in wide
@@ -100,6 +102,22 @@ def test_terminal_markdown_and_html_carry_every_table_and_the_verdict(whole: Stu
         assert f"{entry.solved}/{entry.results}" in text
         assert f"{entry.solved}/{entry.results}" in wide
     assert max(len(line) for line in narrow.splitlines()) < 200
+
+
+def test_a_terminal_shows_what_to_read_first_and_names_the_rest(whole: Study) -> None:
+    first, everything = _printed(whole, 80), _printed(whole, 80, CLOSED.evolve(everything=True))
+    assert len(first.splitlines()) < len(everything.splitlines()) / 2
+    assert first.index("Decision memo") < first.index("Profiles compared") < first.index("Further, with")
+    names = " ".join(first.partition("Further, with")[2].split())
+    for table in all_tables(whole):
+        assert (f"\n\x1b[1m{table.title}" in first) != (table.title in names), table.title
+
+
+def test_profiles_carry_letters_and_no_numbers_that_read_as_ranks(whole: Study) -> None:
+    assert [letters(at) for at in (0, 25, 26, 701, 702)] == ["A", "Z", "AA", "ZZ", "AAA"]
+    page = html.render(whole, CLOSED)
+    assert '<span class="soft mark" title="A in the small picture">A</span>' in page
+    assert f"1. {whole.labels[0]}" not in page
 
 
 def test_tables_are_rectangular(whole: Study) -> None:
@@ -169,7 +187,7 @@ def test_hostile_text_is_marked_bounded_and_inert_in_html(whole: Study) -> None:
 
 def test_names_of_cases_and_files_are_shown_cut_and_inert(whole: Study) -> None:
     page, text, told = html.render(whole, CLOSED), markdown.render(whole, CLOSED), as_json.render(whole, CLOSED)
-    for form in (page, text, told, _printed(whole, 200)):
+    for form in (page, text, told, _printed(whole, 200, CLOSED.evolve(everything=True))):
         assert "test_area" in form.replace("\\_", "_")
         assert "W" * 320 not in form
         assert "\u202e" not in form
