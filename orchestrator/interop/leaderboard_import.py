@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.interop.findings import Finding
-from orchestrator.interop.input_file import read_file
+from orchestrator.interop.input_file import read_file, refused
 from orchestrator.interop.leaderboard import BoardRun, about_all, read_runs
 from orchestrator.interop.leaderboard_file import read_board
 from orchestrator.interop.published_pairs import PublishedPair, read_pairs
@@ -27,6 +27,8 @@ def read(file: Path, experiment: str) -> ReadBoard:
     tally = Tally()
     board = read_board(read_file(file), file.name, tally)
     runs = read_runs(board, tally)
+    if not runs:
+        raise refused(file, "is no leaderboard: no entry says how many tasks it tried (`test_cases` or `n`)")
     findings = (*tally.findings(), *about_all(runs))
     return ReadBoard(
         experiment=experiment,
