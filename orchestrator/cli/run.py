@@ -1,7 +1,6 @@
 """run: an experiment from file to verdict on this machine, with nothing to set up."""
 
 import signal
-import sys
 from pathlib import Path
 from types import FrameType
 
@@ -31,7 +30,7 @@ def run_command(file: Path, as_json: bool, html: Path | None) -> int:
 
     settings = load_settings()
     _log_to(settings.home / "logs" / "scheduler.log", as_json=settings.log_json)
-    _interrupt_on_term()
+    interrupt = Interrupt()
     database = open_database(settings, upgrade=True)
     planned, answer = plan(load_experiment(file), database)
     require_agents(answer)
@@ -43,7 +42,12 @@ def run_command(file: Path, as_json: bool, html: Path | None) -> int:
     resources = {need for job in planned.jobs for need in job.needs}
     try:
         with LocalFleet(settings, database, resources) as fleet:
-            follow(database, name, as_json=as_json, on_look=fleet.keep_alive)
+
+            def look() -> None:
+                interrupt.heed()
+                fleet.keep_alive()
+
+            follow(database, name, as_json=as_json, on_look=look)
     except KeyboardInterrupt:
         click.echo("stopped: agents are ended, unfinished jobs wait for the next run of this file", err=True)
         raise
@@ -77,14 +81,24 @@ def _log_to(path: Path, *, as_json: bool) -> None:
         raise StorageError(f"{path}: {error.strerror}: set BAKEOFF_HOME to a folder that can be written") from None
 
 
-def _interrupt_on_term() -> None:
-    """TERM and HUP end a run like Ctrl-C does: cleanly."""
+class Interrupt:
+    """INT, TERM and HUP end a run cleanly.
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    The interpreter swallows what is raised while it calls back for an object that goes away: an interrupt that was
+    lost so is heeded at the next look.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        # INT too: a shell starts background jobs with it ignored, and `run` is to be stoppable there.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._stop)
+
+    def heed(self) -> None:
+        """Raises KeyboardInterrupt once somebody asked."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._asked = True
         raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-    if sys.stdin is not None and not sys.stdin.isatty():
-        # A shell starts background jobs with INT ignored; `run` is to be stoppable there too.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
