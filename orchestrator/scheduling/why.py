@@ -31,7 +31,7 @@ def waiting_reason(
     if stored:
         return stored
     full = [
-        slots[need].note or f"{need} ({slots[need].busy + slots[need].hinted} of {slots[need].total} taken)"
+        slots[need].note or f"{need} ({slots[need].taken} of {slots[need].total} taken)"
         for need in needs
         if slots[need].free <= 0
     ]

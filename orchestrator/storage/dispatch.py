@@ -103,6 +103,11 @@ class Slots(NamedTuple):
         """Slots that no live attempt and no open hint speaks for; negative when hints look ahead."""
         return self.total - self.busy - self.hinted - self.awaited
 
+    @property
+    def taken(self) -> int:
+        """Slots that are spoken for, of those that there are: hints that look ahead take none."""
+        return min(self.total, self.total - self.free)
+
 
 def slots(connection: sa.Connection) -> dict[str, Slots]:
     """Every resource's open slots, and those of profiles and models that are held back. `note` says why.
