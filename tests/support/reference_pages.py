@@ -76,7 +76,7 @@ def _prose(command: click.Command) -> str:
 
 def _option(option: click.Parameter, context: click.Context) -> str:
     record = option.get_help_record(context) if isinstance(option, click.Option) else None
-    if record is None or option.name == "help":
+    if record is None or "--help" in option.opts:  # of every command, and cached as it was first asked for
         return ""
     name, meaning = (" ".join(part.split()).replace("|", "\\|") for part in record)
     return f"| `{name}` | {meaning} |\n"
