@@ -25,13 +25,12 @@ from orchestrator.storage.bulk import insert_many
 from orchestrator.storage.engine import Database
 from orchestrator.storage.evidence import load_evidence
 from orchestrator.storage.tables import attempts, cells, checks, experiments, jobs, targets
+from tests.support.chromium import ARGUMENTS
 
 TARGETS, PROFILES, STAGES = 400, 25, 100
 WANTED_SECONDS, WANTED_BYTES, WANTED_OPEN_SECONDS = 10.0, 2 * 1024**3, 2.0
 BEGAN = datetime(2026, 3, 4, 22, tzinfo=UTC)
 _STAGE_SECONDS, _JOB_SECONDS = 60, 7
-# Chromium otherwise looks for updates and speaks to its maker's servers.
-_CHROMIUM = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 
 
 def fill(database: Database) -> None:
@@ -186,7 +185,7 @@ def opened(page: Path) -> Opened | None:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(_CHROMIUM))
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         tab.set_default_timeout(120_000)
         tab.goto("about:blank")

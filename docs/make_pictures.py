@@ -16,12 +16,11 @@ from playwright.sync_api import Browser, sync_playwright
 from orchestrator.cli.report import write_report
 from orchestrator.storage.engine import Database
 from orchestrator.storage.evidence import experiment_names
+from tests.support.chromium import ARGUMENTS
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / ".bakeoff/demo/home"
 IMAGES = ROOT / "docs" / "images"
-# Chromium otherwise looks for updates and speaks to its maker's servers.
-_ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ def main() -> int:
         return 1
     pages = _pages(database, args.home)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(_ARGUMENTS))
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         for one in wanted:
             _make(browser, one, pages.get(one.page, one.page))
             sys.stdout.write(f"{os.path.relpath(IMAGES / one.name)}.png\n")

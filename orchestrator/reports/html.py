@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence, Set
 from functools import cache
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from orchestrator.analysis.judge import group_checks
 from orchestrator.analysis.rows import StageRow, by_job
@@ -22,7 +22,7 @@ from orchestrator.reports.options import ReportOptions
 from orchestrator.reports.pictures import pictures
 from orchestrator.reports.scatter import scatter
 from orchestrator.reports.stacks import end_stacks, stage_groups, stage_tones
-from orchestrator.reports.symbols import symbol
+from orchestrator.reports.templating import page_environment
 
 # A browser opens about this many expandable jobs without a pause; the rest is in the JSON report.
 MAX_JOBS_SHOWN = 1000
@@ -34,23 +34,7 @@ MAX_WIDE_CELLS = 1000
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("orchestrator.reports", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {
-        "money": words.money,
-        "tokens": words.tokens,
-        "duration": words.duration,
-        "share": words.share,
-        "spaced": words.spaced,
-        "line": words.one_line,
-        "foreign": lambda text: words.foreign_text(text, words.AGENT_TEXT_LIMIT),
-        "symbol": symbol,
-    }
+    made = page_environment("orchestrator.reports")
     made.globals |= {
         "format_money": words.money,
         "format_tokens": words.tokens,

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from orchestrator.domain.order import is_resource
 from orchestrator.domain.states import FINAL_JOB_STATES, JobState
@@ -15,6 +15,7 @@ from orchestrator.domain.zones import Zone
 from orchestrator.reports import words
 from orchestrator.reports.eta import Eta, eta_text
 from orchestrator.reports.symbols import Symbol, symbol
+from orchestrator.reports.templating import page_environment
 from orchestrator.storage.grid import Listed
 from orchestrator.storage.ledger import moment
 from orchestrator.web.board import GridJob, View
@@ -35,21 +36,8 @@ _ZONES = {Zone.GREEN: "good", Zone.YELLOW: "warn", Zone.ORANGE: "warn", Zone.RED
 @cache
 def environment() -> Environment:
     """The templates with their filters."""
-    made = Environment(
-        loader=PackageLoader("orchestrator.web", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = page_environment("orchestrator.web")
     made.filters |= {
-        "money": words.money,
-        "tokens": words.tokens,
-        "duration": words.duration,
-        "share": words.share,
-        "spaced": words.spaced,
-        "line": words.one_line,
-        "foreign": lambda text: words.foreign_text(text, words.AGENT_TEXT_LIMIT),
         "tail": lambda text: words.foreign_text(text, _TAIL_CHARS),
         "count": lambda number: f"{number:,}",
         "clock": lambda at: f"{at:%H:%M:%S}",

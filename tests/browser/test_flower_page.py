@@ -1,12 +1,11 @@
 """Flower's pages in a real browser while a stage runs."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, HttpCredentials, Page, sync_playwright
+from playwright.sync_api import Browser, HttpCredentials, Page
 
 from tests.support.flower import PASSWORD, FlowerProcess, free_port, held_models, write_held_matrix
 from tests.support.lab import Lab
@@ -14,23 +13,8 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.browser
 
-# Chromium otherwise looks for updates and speaks to its maker's servers, which a test must not do.
-_ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 # Set it to a folder to keep the pictures; docs/images/flower.png is made so.
 _PICTURES = os.environ.get("BAKEOFF_TEST_PICTURES")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("chromium must be on PATH in CI")
-        pytest.skip("chromium is not on PATH")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -1,17 +1,14 @@
 """The live page in a real browser: one evening, from the login through every outage to the agent's own words."""
 
-import os
-import shutil
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from orchestrator.domain.check import CheckStatus
 from orchestrator.storage.engine import Database
-from tests.browser.test_report_page import ARGUMENTS, CONTRAST
+from tests.browser.test_report_page import CONTRAST
 from tests.support.databases import PostgresDatabases
 from tests.support.live_page import SCRIPT, WebProcess, finish, make_matrix, start_now, work
 
@@ -20,19 +17,6 @@ pytestmark = pytest.mark.browser
 _PLENTY_MS = 60_000
 # What the browser itself says about a server that is away or refuses: it is meant to.
 _EXPECTED = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE", "401 (Unauthorized)")
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("chromium must be on PATH in CI")
-        pytest.skip("chromium is not on PATH")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 class Witness:

@@ -1,13 +1,10 @@
 """The HTML report in a real browser: silent, offline, by keyboard, on a phone, in the dark."""
 
-import os
-import shutil
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from orchestrator.analysis.study import study
 from orchestrator.reports.html import render
@@ -16,17 +13,6 @@ from tests.unit.rows_factory import night
 
 pytestmark = pytest.mark.browser
 
-# Chromium otherwise looks for updates and speaks to its maker's servers, which a test must not do.
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 # The lowest ratio of text to its background over every visible text, by WCAG 2's formula.
 CONTRAST = """() => {
@@ -51,19 +37,6 @@ CONTRAST = """() => {
   }
   return worst;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("chromium must be on PATH in CI")
-        pytest.skip("chromium is not on PATH")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
